@@ -1,0 +1,78 @@
+/* kv.h - recipes (what a user asks of the KV cache) and ledgers (what became of it, in bytes).
+ *
+ * A recipe is one string, the same in C, proto and command line:
+ *
+ *     none                                  keep everything (the default)
+ *     vl-cache:keep=0.1                     a preset with options
+ *     vl-cache:bytes=5%,vision=int4         realised bytes; storage kind per modality
+ *     score=post-vision,budget=density,keep=0.2,vision=int4,text=f16
+ *
+ * Grammar: [preset ":"] key "=" value {"," key "=" value}, or a preset alone. Keys:
+ *   score=, budget=   entries of kvcompress/scorers.def and budgets.def
+ *   keep=F            share of the prompt's tokens that is kept, 0 < F <= 1 (exact over all lists)
+ *   bytes=P%|N        realised bytes of the prompt: percent of its f16 cache, or absolute with an
+ *                     optional KiB, MiB, GiB; only one of keep= and bytes= may stand
+ *   vision=K, text=K  storage kind of kept tokens: f16, int8, int4 (f32 with f32 precision)
+ *   recent=F          share of the budget that always goes to the latest tokens (default 0.1)
+ *   sinks=N           first tokens that are always kept
+ *   seed=N            for the scorer `random`
+ * Presets: none, streaming, random, vl-cache (kvcompress/recipes.def says what each stands for).
+ *
+ * Every size is what is really held: payload, scales, slack of blocks and metadata. `full_bytes`, the
+ * f16 cache of the same prompt, is the one nominal figure and is named so.
+ *
+ * Threads: any. */
+#ifndef FOVEA_KV_H
+#define FOVEA_KV_H
+
+#include <fovea/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Checks a recipe without a model. FOVEA_ERR_ARG with a text that names the word at fault. */
+FOVEA_API fovea_status fovea_recipe_check(const char *recipe, fovea_error *err);
+
+/* Lists the names in a table, one call per name: table is "presets", "scores", "budgets", "kinds".
+ * NULL when the table is unknown or index is past its end. Static memory. */
+FOVEA_API const char *fovea_recipe_name(const char *table, uint32_t index);
+
+/* The account of one session. Prompt figures are those after the plan; generated tokens stand apart.
+ *     realised_bytes == text_bytes + vision_bytes + shared_bytes
+ *                    == sum of the rows of fovea_ledger_rows + shared_bytes */
+typedef struct fovea_ledger {
+    uint32_t size; /* sizeof(fovea_ledger), set by the caller */
+    uint32_t n_layer, n_kv_head;
+
+    uint64_t full_bytes;      /* nominal: the f16 cache of the prompt without any overhead */
+    uint64_t realised_bytes;  /* held for the prompt now */
+    uint64_t text_bytes;      /* payload (codes and scales) of text tokens */
+    uint64_t vision_bytes;    /* payload of vision tokens */
+    uint64_t shared_bytes;    /* metadata_bytes + slack_bytes */
+    uint64_t metadata_bytes;  /* descriptors, bitmaps, tags */
+    uint64_t slack_bytes;     /* allocated and unused: alignment, last blocks */
+    uint64_t kind_bytes[FOVEA_N_KIND];   /* payload by storage kind */
+
+    uint64_t generated_bytes; /* held for generated tokens, their tail included */
+    uint64_t peak_bytes;      /* most KV bytes this session held at once, prefill included */
+    uint64_t activation_peak_bytes; /* most bytes of activations and observations beside them */
+
+    uint64_t text_tokens, vision_tokens; /* of the prompt */
+    /* Tokens kept, counted once per (layer, KV head): divide by n_layer * n_kv_head for a mean. */
+    uint64_t kept_text_slots, kept_vision_slots;
+    uint64_t kind_slots[FOVEA_N_KIND];
+    uint64_t floor_bytes;     /* the least that bytes= may ask for this prompt and recipe */
+} fovea_ledger;
+
+/* One row per (layer, KV head). */
+typedef struct fovea_ledger_row {
+    uint32_t layer, kv_head;
+    uint32_t n_text, n_vision;        /* tokens kept */
+    uint64_t text_bytes, vision_bytes; /* payload */
+} fovea_ledger_row;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

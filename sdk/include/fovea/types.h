@@ -1,0 +1,53 @@
+/* types.h - words that several headers share: modality, role, storage kind, message parts.
+ *
+ * Threads: plain data. */
+#ifndef FOVEA_TYPES_H
+#define FOVEA_TYPES_H
+
+#include <fovea/status.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* What put a token into the cache. */
+typedef enum fovea_modality {
+    FOVEA_MODALITY_TEXT = 0,
+    FOVEA_MODALITY_VISION = 1,
+    FOVEA_N_MODALITY = 2,
+} fovea_modality;
+
+/* How a cached token is stored (see kvcompress/codecs.def). */
+typedef enum fovea_kind {
+    FOVEA_KIND_F32 = 0, /* only with FOVEA_PRECISION_F32 */
+    FOVEA_KIND_F16 = 1,
+    FOVEA_KIND_INT8 = 2,
+    FOVEA_KIND_INT4 = 3,
+    FOVEA_KIND_INT2 = 4,
+    FOVEA_N_KIND = 5,
+} fovea_kind;
+
+typedef enum fovea_precision {
+    FOVEA_PRECISION_BF16 = 0, /* weights bf16, cache f16: the default */
+    FOVEA_PRECISION_F32 = 1,  /* weights, products and cache f32: for oracles */
+} fovea_precision;
+
+typedef enum fovea_role {
+    FOVEA_ROLE_SYSTEM = 0,
+    FOVEA_ROLE_USER = 1,
+    FOVEA_ROLE_ASSISTANT = 2,
+} fovea_role;
+
+/* Where an image lies in a prompt, in tokens; the grid is row-major. */
+typedef struct fovea_image_span {
+    uint32_t image;       /* index of the image in the session, from 0 */
+    uint32_t first_token; /* position of its first token */
+    uint32_t n_token;
+    uint32_t grid_width;  /* tokens per row */
+    uint32_t grid_height; /* rows */
+} fovea_image_span;
+
+#ifdef __cplusplus
+}
+#endif
+#endif
