@@ -16,7 +16,7 @@ typedef void (*fvi_pool_fn)(void *arg, uint32_t part, uint32_t worker);
 fovea_status fvi_pool_new(const fovea_alloc *alloc, uint32_t n_thread, fvi_pool **out);
 void fvi_pool_free(fvi_pool **pool);
 uint32_t fvi_pool_n_thread(const fvi_pool *pool);
-/* Parts are taken in ascending order by whoever is free. Never allocates. */
+/* Parts (at most 2^20 - 1) are taken in ascending order by whoever is free. Never allocates. */
 void fvi_pool_run(fvi_pool *pool, uint32_t n_part, fvi_pool_fn fn, void *arg);
 
 #endif

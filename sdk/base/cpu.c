@@ -1,0 +1,35 @@
+/* cpu.c - CPU features through the compiler's run-time check, cores through the affinity mask. */
+#include "sdk/base/cpu.h"
+
+#include <fovea/engine.h>
+
+#include <sched.h>
+
+uint32_t fvi_cpu_features(void)
+{
+    uint32_t features = FOVEA_CPU_REFERENCE;
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+        features |= FOVEA_CPU_AVX2;
+    }
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
+        features |= FOVEA_CPU_AVX512;
+        if (__builtin_cpu_supports("avx512bf16")) {
+            features |= FOVEA_CPU_AVX512_BF16;
+        }
+    }
+#endif
+    return features;
+}
+
+uint32_t fvi_cpu_count(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) != 0) {
+        return 1;
+    }
+    int n = CPU_COUNT(&set);
+    return n > 0 ? (uint32_t)n : 1;
+}
