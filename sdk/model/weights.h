@@ -7,12 +7,7 @@
 #define FOVEA_MODEL_WEIGHTS_H
 
 #include "sdk/base/base.h"
-
-typedef enum fvi_dtype {
-    FVI_DTYPE_F32 = 0,
-    FVI_DTYPE_F16 = 1,
-    FVI_DTYPE_BF16 = 2,
-} fvi_dtype;
+#include "sdk/base/dtype.h"
 
 #define FVI_TENSOR_MAX_DIM 4
 
