@@ -1,0 +1,172 @@
+"""The model, and what exists only while it learns.
+
+The model is a LLaVA of transformers' own classes; the folder that opens it is ../ (export.py).
+Beside it, in training only:
+  Heads    read the class of every patch, and whether the middle of a thing lies in it, from the
+           encoder's output (dense labels)
+  Symbols  stand in for the encoder and projector: they tell the decoder what every patch shows, so
+           that it learns to answer before there are eyes to see
+Called by train.py, evaluate.py and export.py.
+"""
+import math
+import os
+
+import torch
+import torch.nn.functional as F
+from tokenizers import Tokenizer
+from torch import nn
+from transformers import (LlamaConfig, LlavaConfig, LlavaForConditionalGeneration,
+                          SiglipVisionConfig)
+
+from vocabulary import (CLASS_DIGIT, CLASS_LETTER, CLASS_NOUN, CLASS_PLATE, CLASSES, COLOUR_NAMES,
+                        NOUNS, SHAPES, shape_class)
+
+MODEL_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PAD, BOS, EOS, IMAGE = 0, 1, 2, 3
+VOCABULARY, WIDTH, IMAGE_SIZE, PATCH = 1536, 256, 256, 16
+
+tokenizer = Tokenizer.from_file(os.path.join(MODEL_FOLDER, "tokenizer.json"))
+
+
+def encode_text(text):
+    return tokenizer.encode(text, add_special_tokens=False).ids
+
+
+def new_model():
+    vision = SiglipVisionConfig(hidden_size=WIDTH, intermediate_size=768, num_hidden_layers=6,
+                                num_attention_heads=4, image_size=IMAGE_SIZE, patch_size=PATCH,
+                                vision_use_head=False)
+    text = LlamaConfig(vocab_size=VOCABULARY, hidden_size=WIDTH, intermediate_size=640,
+                       num_hidden_layers=8, num_attention_heads=4, num_key_value_heads=2,
+                       head_dim=64, max_position_embeddings=4096, tie_word_embeddings=True,
+                       bos_token_id=BOS, eos_token_id=EOS, pad_token_id=PAD, rms_norm_eps=1e-5)
+    config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=IMAGE,
+                         vision_feature_layer=-1, vision_feature_select_strategy="full",
+                         projector_hidden_act="gelu", tie_word_embeddings=True)
+    # for training on a CPU eager attention is 1.5x as fast as torch's fused one
+    config._attn_implementation = "eager"
+    return LlavaForConditionalGeneration._from_config(config)
+
+
+def class_words():
+    """Two token ids for every class, IMAGE where there is none: what it is, and its colour."""
+    def first(word):
+        return encode_text(word)[0]
+    kind = torch.full((CLASSES,), IMAGE)
+    colour = torch.full((CLASSES,), IMAGE)
+    for i, noun in enumerate(NOUNS):
+        kind[CLASS_NOUN + i] = first(f" {noun}")
+    for i, name in enumerate(COLOUR_NAMES):
+        for shape in SHAPES:
+            kind[shape_class(shape, name)] = first(f" {shape}")
+            colour[shape_class(shape, name)] = first(f" {name}")
+        kind[CLASS_PLATE + i] = first(" sign")
+        colour[CLASS_PLATE + i] = first(f" {name}")
+    for i in range(10):
+        kind[CLASS_DIGIT + i] = first(str(i))
+    for i in range(26):
+        kind[CLASS_LETTER + i] = first(f" {chr(65 + i)}")
+    return kind, colour
+
+
+COLOUR_TOKEN = {name: encode_text(f" {name}")[0] for name in COLOUR_NAMES}
+
+
+def patch_places(count):
+    """[count, 2]: row and column of every patch of a square grid, from -1 to 1."""
+    line = torch.linspace(-1, 1, math.isqrt(count))
+    return torch.stack(torch.meshgrid(line, line, indexing="ij"), -1).reshape(-1, 2)
+
+
+class Heads(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.classes = nn.Linear(WIDTH, CLASSES)
+        self.centre = nn.Linear(WIDTH, 1)
+
+    def loss(self, hidden, classes, centres):
+        """hidden [B, N, WIDTH], classes and centres [B, N]"""
+        by_class = F.cross_entropy(self.classes(hidden).float().flatten(0, 1), classes.flatten())
+        # centres are few: a miss weighs more than a false alarm
+        by_centre = F.binary_cross_entropy_with_logits(
+            self.centre(hidden).float()[..., 0], centres.float(), pos_weight=torch.tensor(4.0))
+        # letters and digits are a few patches of a picture: they count again, by themselves
+        text = (classes >= CLASS_DIGIT) & (classes < CLASS_PLATE)
+        by_text = F.cross_entropy(self.classes(hidden[text]).float(), classes[text]) \
+            if text.any() else 0.0
+        return by_class + by_centre + 0.3 * by_text
+
+
+class Symbols(nn.Module):
+    GROUND, NAMED_GROUND, THING, CHARACTER, CENTRE = range(5)
+
+    def __init__(self):
+        super().__init__()
+        self.place = nn.Linear(16, WIDTH)
+        self.role = nn.Embedding(5, WIDTH)
+        self.read_place = nn.Linear(WIDTH, 2)
+        self.read_centre = nn.Linear(WIDTH, 1)
+        nn.init.normal_(self.role.weight, 0, 0.02)
+        kind, colour = class_words()
+        self.register_buffer("kind_word", kind, persistent=False)
+        self.register_buffer("colour_word", colour, persistent=False)
+
+    def words(self, classes, ground):
+        """classes [B, N], ground [B]: the token of a colour or 0 -> what each patch shows"""
+        return torch.where(classes == 0, ground[:, None].expand_as(classes),
+                           self.kind_word[classes])
+
+    def forward(self, classes, centres, ground, embedding):
+        angles = patch_places(classes.shape[1]).to(ground.device) * (math.pi / 2)
+        waves = torch.cat([f(angles * k) for f in (torch.sin, torch.cos) for k in (1, 2, 3, 4)], -1)
+        words, colours = self.words(classes, ground), self.colour_word[classes]
+        is_text = (classes >= CLASS_DIGIT) & (classes < CLASS_PLATE)
+        role = torch.where(is_text, self.CHARACTER, torch.where(centres, self.CENTRE, self.THING))
+        role = torch.where(classes == 0, (ground[:, None] > 0).long().expand_as(classes), role)
+        known = ((words != IMAGE) & (words != 0))[..., None]
+        return (embedding(words) * known + embedding(colours) * (colours != IMAGE)[..., None] +
+                self.place(waves)[None] + self.role(role))
+
+    def pull(self, projected, classes, centres, ground, embedding):
+        """Projected patches shall point at the word of what they show, and tell their place and
+        whether they are the middle of something."""
+        words = self.words(classes, ground)
+        known = (words != IMAGE) & (words != 0)
+        direction = F.layer_norm(projected.float(), (WIDTH,))
+        scores = 2 * direction[known] @ F.normalize(embedding.weight.float(), dim=-1).T
+        places = (self.read_place(direction) - patch_places(classes.shape[1])).square().mean()
+        middle = F.binary_cross_entropy_with_logits(
+            self.read_centre(direction)[..., 0], centres.float(), pos_weight=torch.tensor(4.0))
+        return F.cross_entropy(scores, words[known]) + 2 * places + middle
+
+
+class Learner(nn.Module):
+    """The model with its training parts; what a checkpoint of train.py holds."""
+
+    def __init__(self):
+        super().__init__()
+        self.model, self.heads, self.symbols = new_model(), Heads(), Symbols()
+
+    @property
+    def embedding(self):
+        return self.model.get_input_embeddings()
+
+    def see(self, pixels):
+        """pixels [B, 3, 256, 256] -> the encoder's output [B, 256, WIDTH]"""
+        tower = self.model.model.vision_tower
+        return tower(pixel_values=pixels, output_hidden_states=True).hidden_states[-1]
+
+    def project(self, hidden):
+        return self.model.model.multi_modal_projector(hidden)
+
+    def symbols_of(self, batch):
+        return self.symbols(batch.classes, batch.centres, batch.ground, self.embedding)
+
+    def decode(self, vision, batch):
+        """vision [images, N, WIDTH] -> hidden states of the whole rows [B, T, WIDTH]"""
+        inputs = self.embedding(batch.ids)
+        places = (batch.ids == IMAGE)[..., None].expand_as(inputs)
+        inputs = inputs.masked_scatter(places, vision.to(inputs.dtype))
+        return self.model.model.language_model(
+            inputs_embeds=inputs, attention_mask=batch.mask(inputs.dtype),
+            position_ids=batch.positions).last_hidden_state
