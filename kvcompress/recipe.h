@@ -1,0 +1,38 @@
+/* recipe.h - a parsed recipe, and the tables it names: scorers.def, budgets.def, codecs.def, recipes.def.
+ *
+ * Grammar and meaning: sdk/include/fovea/kv.h. Called by the engine and the public functions of kv.h.
+ * Threads: any; a recipe is plain data. */
+#ifndef FOVEA_KVCOMPRESS_RECIPE_H
+#define FOVEA_KVCOMPRESS_RECIPE_H
+
+#include "kvcompress/policy.h"
+
+typedef enum fvi_budget_unit {
+    FVI_BUDGET_NONE = 0, /* keep everything */
+    FVI_BUDGET_KEEP,     /* share of tokens */
+    FVI_BUDGET_PERCENT,  /* of the f16 bytes of the prompt */
+    FVI_BUDGET_BYTES,    /* absolute */
+} fvi_budget_unit;
+
+#define FVI_RECIPE_MAX_TEXT 256
+
+typedef struct fvi_recipe {
+    char text[FVI_RECIPE_MAX_TEXT]; /* as given */
+    const fvi_scorer *scorer;
+    const fvi_budget *budget;
+    fvi_budget_unit unit;
+    double amount;                        /* share, percent or bytes */
+    const fvi_codec *codec[FOVEA_N_MODALITY]; /* NULL: the base kind */
+    double recent;                        /* share of the budget for the latest tokens */
+    uint32_t n_sink;
+    uint64_t seed;
+} fvi_recipe;
+
+/* NULL or "" is "none". */
+fovea_status fvi_recipe_parse(const char *text, fvi_recipe *out, fovea_error *err);
+/* True when the plan would leave everything as it is ("none"). keep=1.0 and bytes=100% do rewrite. */
+bool fvi_recipe_is_none(const fvi_recipe *recipe);
+
+const fvi_codec *fvi_codec_of(fovea_kind kind);
+
+#endif

@@ -1,0 +1,101 @@
+/* seq.h - the cached tokens of one sequence: a list per (layer, KV head), each of its own length.
+ *
+ * Layout of a list, in this order:
+ *   sealed runs   immutable; what a plan kept, packed into extents that all lists of the sequence share,
+ *                 one run per (kind, extent piece), ascending positions inside a kind
+ *   fresh runs    the tokens of the turn that is being prefilled, in the base kind (f16, or f32 with f32
+ *                 precision); a plan turns them into sealed runs, or they are sealed as they are
+ *   decode runs   generated tokens, merged pairwise as they grow (sizes 8, 16, 32, ...), so a list has
+ *                 O(log n) of them
+ *   tail          up to FVI_KV_TAIL generated tokens, one block for all lists
+ * Keys are stored after RoPE. Tags are stored once per sequence as spans (tag.h); a sealed run says
+ * which prompt positions it holds by a bitmap. The next position belongs to the sequence and is no
+ * length. All of it is booked in the pool.
+ *
+ * A turn: begin_turn(spans) -> for each layer: open_layer, write rows block by block -> end_turn ->
+ * fvi_kv_plan_* (plan.h) -> append per layer and commit, for every generated token.
+ * Nothing but begin_turn, fork and new allocates from the heap.
+ *
+ * Called by the engine's scheduler only. Threads: one at a time. */
+#ifndef FOVEA_KVCOMPRESS_SEQ_H
+#define FOVEA_KVCOMPRESS_SEQ_H
+
+#include "kvcompress/pool.h"
+#include "kvcompress/tag.h"
+#include "sdk/ops/codec.h"
+
+#include <fovea/kv.h>
+
+#define FVI_KV_TAIL 8
+
+typedef struct fvi_kv_layer_geom {
+    uint32_t n_head, n_kv_head, dk, dv;
+} fvi_kv_layer_geom;
+
+typedef struct fvi_kv_geom {
+    uint32_t n_layer;
+    const fvi_kv_layer_geom *layers; /* [n_layer] */
+    fovea_kind base;                 /* kind of fresh tokens: F16 or F32 */
+} fvi_kv_geom;
+
+/* Number of lists; list index of (layer, head) is first_list(layer) + head. */
+uint32_t fvi_kv_geom_n_list(const fvi_kv_geom *geom);
+/* Bytes of one token in all lists in a kind, nominal (payload without slack). */
+size_t fvi_kv_geom_token_bytes(const fvi_kv_geom *geom, fovea_kind kind);
+/* The granule a pool for this geometry should have. */
+size_t fvi_kv_geom_granule(const fvi_kv_geom *geom);
+
+typedef struct fvi_kv_seq fvi_kv_seq;
+
+/* geom must outlive the sequence. */
+fovea_status fvi_kv_seq_new(const fovea_alloc *alloc, fvi_kv_pool *pool, const fvi_kv_geom *geom,
+                            fvi_kv_seq **out);
+/* Gives back everything at once; accepts NULL. */
+void fvi_kv_seq_free(fvi_kv_seq **seq);
+/* Shares all runs, copies the tail. Not inside a turn's prefill. */
+fovea_status fvi_kv_seq_fork(const fvi_kv_seq *seq, fvi_kv_seq **out);
+
+/* Declares the tokens that come next. n_generate: how many may be generated after them (descriptors are
+ * prepared, pool bytes are not taken). FOVEA_ERR_FULL: metadata does not fit the pool. */
+fovea_status fvi_kv_seq_begin_turn(fvi_kv_seq *seq, const fvi_kv_span *spans, uint32_t n_span,
+                                   uint32_t n_generate);
+/* Takes the fresh runs of one layer for all tokens of the turn. FOVEA_ERR_FULL. */
+fovea_status fvi_kv_seq_open_layer(fvi_kv_seq *seq, uint32_t layer);
+/* Stores rows row0..row0+n-1 of the turn. */
+void fvi_kv_seq_write(fvi_kv_seq *seq, uint32_t layer, uint32_t row0, uint32_t n,
+                      const float *k /* [n, n_kv_head, dk] */, size_t k_stride,
+                      const float *v /* [n, n_kv_head, dv] */, size_t v_stride);
+/* All layers are written: the turn's tokens count. The fresh runs stay as they are until a plan. */
+void fvi_kv_seq_end_turn(fvi_kv_seq *seq);
+
+/* Stores one generated token in one layer's tail; it is visible to views at once.
+ * FOVEA_ERR_FULL when a new tail block is needed and the pool has none (layer 0 only). */
+fovea_status fvi_kv_seq_append(fvi_kv_seq *seq, uint32_t layer, const float *k /* [n_kv_head, dk] */,
+                               const float *v /* [n_kv_head, dv] */);
+/* All layers have been appended: counts the token, seals the tail when it is full. */
+fovea_status fvi_kv_seq_commit(fvi_kv_seq *seq);
+
+/* The lists of a layer, [n_kv_head]; valid until the sequence changes. During prefill the fresh runs are
+ * listed whole: n_token counts rows that are not written yet, so callers bound what they see. */
+const fvi_list_view *fvi_kv_seq_lists(const fvi_kv_seq *seq, uint32_t layer);
+
+const fvi_kv_geom *fvi_kv_seq_geom(const fvi_kv_seq *seq);
+uint32_t fvi_kv_seq_position(const fvi_kv_seq *seq);  /* of the next token */
+uint32_t fvi_kv_seq_n_fresh(const fvi_kv_seq *seq);   /* tokens of the turn under way or just ended */
+const fvi_kv_span *fvi_kv_seq_spans(const fvi_kv_seq *seq, uint32_t *n_span); /* of all turns */
+
+/* ---- bytes ---- */
+size_t fvi_kv_seq_bytes(const fvi_kv_seq *seq);      /* held now, metadata included, shared ones too */
+size_t fvi_kv_seq_peak_bytes(const fvi_kv_seq *seq);
+/* The most bytes that the sequence can still take to hold n more generated tokens. */
+size_t fvi_kv_seq_growth_bytes(const fvi_kv_seq *seq, uint32_t n_generate);
+/* The most bytes that a turn of n_token on top of what is there needs until its plan is applied
+ * (metadata, fresh runs of all layers, the plan's working space), and of a new sequence if seq is NULL. */
+size_t fvi_kv_forecast_bytes(const fvi_kv_seq *seq, const fvi_kv_geom *geom, size_t granule,
+                             uint32_t n_span, uint32_t n_token, uint32_t n_generate);
+
+/* Fills everything of the ledger but activation_peak_bytes and floor_bytes (plan.h). */
+void fvi_kv_seq_ledger(const fvi_kv_seq *seq, fovea_ledger *out);
+void fvi_kv_seq_ledger_rows(const fvi_kv_seq *seq, fovea_ledger_row *rows /* [n_list] */);
+
+#endif
