@@ -1,0 +1,63 @@
+/* cpu_impl.h - what the files of the CPU backend share: its own state, scratch memory, the walk over a
+ * list, and the functions that fill the table.
+ *
+ * Included by sdk/ops only. */
+#ifndef FOVEA_OPS_CPU_IMPL_H
+#define FOVEA_OPS_CPU_IMPL_H
+
+#include "sdk/ops/backend.h"
+
+typedef struct fvi_cpu_impl {
+    void *scratch; /* grows to the largest call, then stays */
+    size_t scratch_bytes;
+} fvi_cpu_impl;
+
+/* At least n_bytes, 64-byte aligned, valid until the next call; NULL when memory is short. An
+ * operation calls it once, before it writes anything. */
+void *fvi_cpu_scratch(fvi_backend *backend, size_t n_bytes);
+
+/* Complete: every slot. */
+void fvi_ref_fill(fvi_ops *ops);
+
+fovea_status fvi_ref_linear(fvi_backend *backend, const fvi_linear_args *args);
+fovea_status fvi_ref_rms_norm(fvi_backend *backend, const fvi_norm_args *args);
+fovea_status fvi_ref_layer_norm(fvi_backend *backend, const fvi_norm_args *args);
+fovea_status fvi_ref_act(fvi_backend *backend, const fvi_act_args *args);
+fovea_status fvi_ref_rope(fvi_backend *backend, const fvi_rope_args *args);
+fovea_status fvi_ref_attn_decode(fvi_backend *backend, const fvi_attn_decode_args *args);
+fovea_status fvi_ref_attn_prefill(fvi_backend *backend, const fvi_attn_prefill_args *args);
+fovea_status fvi_ref_observe(fvi_backend *backend, const fvi_observe_args *args);
+fovea_status fvi_ref_attn_full(fvi_backend *backend, const fvi_attn_full_args *args);
+
+/* ---- the tokens of a list, in pieces that never cross a run ---- */
+typedef struct fvi_piece {
+    const fvi_run_view *run;
+    uint32_t first; /* in the run */
+    uint32_t n;
+    uint32_t token; /* of the first, in the list */
+} fvi_piece;
+
+/* Zero-initialise *piece, then call until it returns false: pieces of at most `max_n` tokens that end
+ * before token `limit`. */
+static inline bool fvi_list_next(const fvi_list_view *list, uint32_t max_n, uint32_t limit,
+                                 fvi_piece *piece)
+{
+    if (piece->run == NULL) {
+        piece->run = list->runs;
+    }
+    piece->token += piece->n;
+    piece->first += piece->n;
+    const fvi_run_view *end = list->runs + list->n_run;
+    while (piece->run < end && piece->first >= piece->run->n_token) {
+        piece->run++;
+        piece->first = 0;
+    }
+    if (piece->run >= end || piece->token >= limit) {
+        return false;
+    }
+    piece->n = FVI_MIN(piece->run->n_token - piece->first, limit - piece->token);
+    piece->n = FVI_MIN(piece->n, max_n);
+    return true;
+}
+
+#endif
