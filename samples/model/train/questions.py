@@ -247,14 +247,15 @@ def in_image(question, index):
     return f"In image {index + 1}, {question[0].lower()}{question[1:]}"
 
 
-def ask(rng, scene, number):
-    """Up to `number` different (kind, question, answer), a caption among them."""
-    asked = [("caption", *caption(rng, scene))]
-    kinds, shares = zip(*SHARES[scene.layout].items())
+def ask(rng, scene, number, shares=None):
+    """Up to `number` different (kind, question, answer): a caption among them, or, where shares are
+    given, only the kinds these name."""
+    asked = [] if shares else [("caption", *caption(rng, scene))]
+    kinds, weights = zip(*(shares or SHARES[scene.layout]).items())
     for _ in range(number * 4):
         if len(asked) >= number:
             break
-        kind = rng.choices(kinds, shares)[0]
+        kind = rng.choices(kinds, weights)[0]
         found = KINDS[kind](rng, scene)
         if found and all(found[0] != question for _, question, _ in asked):
             asked.append((kind, *found))

@@ -88,9 +88,9 @@ def font(path, size):
 class Painter:
     """Draws one scene: the image, and beside it which class every pixel shows."""
 
-    def __init__(self, rng, size, sprites, styles, ground_pixels=True):
+    def __init__(self, rng, size, sprites, styles, ground_pixels=True, calm=False):
         self.rng, self.size, self.sprites, self.styles = rng, size, sprites, styles
-        self.ground_pixels = ground_pixels
+        self.ground_pixels, self.calm = ground_pixels, calm
         self.pixel_classes = np.zeros((size, size), np.int16)
         self.middles = []       # (x, y, class) in pixels, of things and characters
         self.taken = []         # boxes in pixels
@@ -106,6 +106,8 @@ class Painter:
         shift, steps = rng.gauss(0, 12), rng.choice((3, 5, 9))
         noise = np.random.RandomState(rng.randrange(1 << 30))
         vertical, dim, grain = rng.random() < 0.5, rng.random(), rng.uniform(-10, 10)
+        if self.calm:
+            choice, grain = choice * 0.6, 0
         self.ground = name if choice < 0.6 else None
         if not self.ground_pixels:
             self.image = Image.new("RGB", (size, size))
@@ -389,12 +391,14 @@ def _page(painter):
 _LAYOUTS = {"plain": _plain, "many": _many, "signs": _signs, "page": _page}
 
 
-def draw(rng, size, sprites, layout=None, styles=(0, 1), ground_pixels=True):
-    """One scene of size x size pixels. Below 192 px a page has no room and becomes `plain`."""
+def draw(rng, size, sprites, layout=None, styles=(0, 1), ground_pixels=True, calm=False):
+    """One scene of size x size pixels. Below 192 px a page has no room and becomes `plain`.
+    ground_pixels=False leaves the ground black (for training on labels alone, which do not change);
+    calm=True has only plain and graded grounds without grain (small files)."""
     layout = layout or rng.choices(LAYOUTS, LAYOUT_SHARES)[0]
     if layout == "page" and size < 192:
         layout = "plain"
-    painter = Painter(rng, size, sprites, styles, ground_pixels)
+    painter = Painter(rng, size, sprites, styles, ground_pixels, calm)
     things, lines = _LAYOUTS[layout](painter)
     classes, centres = painter.patch_labels()
     return Scene(painter.image, layout, painter.ground, things, lines, classes, centres)
