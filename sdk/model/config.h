@@ -63,8 +63,9 @@ typedef enum fvi_feature_select {
 typedef struct fvi_llava_config {
     fvi_decoder_config text; /* tie_head: the top level's or text_config's */
     fvi_vision_config vision;
-    uint32_t image_token;   /* image_token_index or image_token_id; below text.vocab */
-    uint32_t n_layer_run;   /* encoder layers whose output counts; vision_feature_layer resolved: -1 is all
+    uint32_t image_token; /* image_token_index or image_token_id; below text.vocab */
+    uint32_t
+        n_layer_run; /* encoder layers whose output counts; vision_feature_layer resolved: -1 is all
                                of them, -2 all but the last. No post-norm is applied. */
     fvi_feature_select feature_select;
     fvi_config_act projector_act;
@@ -80,14 +81,16 @@ typedef struct fvi_generation_config {
 
 /* `object` is the JSON object itself (text_config, vision_config, config.json's root). *out is untouched on
  * error. FOVEA_ERR_UNSUPPORTED names key and value. */
-fovea_status fvi_decoder_config_read(const json_t *object, fvi_decoder_config *out, fovea_error *err);
+fovea_status fvi_decoder_config_read(const json_t *object, fvi_decoder_config *out,
+                                     fovea_error *err);
 fovea_status fvi_vision_config_read(const json_t *object, fvi_vision_config *out, fovea_error *err);
 fovea_status fvi_llava_config_read(const json_t *root, fvi_llava_config *out, fovea_error *err);
 
 /* generation_config.json of the folder; what it lacks is taken from `root` (config.json) and then from its
  * text_config. No eos at all is no error (n_eos 0). */
-fovea_status fvi_generation_config_read(const fovea_alloc *alloc, const char *dir, const json_t *root,
-                                        fvi_generation_config *out, fovea_error *err);
+fovea_status fvi_generation_config_read(const fovea_alloc *alloc, const char *dir,
+                                        const json_t *root, fvi_generation_config *out,
+                                        fovea_error *err);
 
 /* The activation of a transformers name; FOVEA_ERR_UNSUPPORTED with `key` and the name. */
 fovea_status fvi_config_act_read(const json_t *object, const char *key, const char *absent,
