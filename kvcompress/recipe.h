@@ -5,6 +5,7 @@
 #ifndef FOVEA_KVCOMPRESS_RECIPE_H
 #define FOVEA_KVCOMPRESS_RECIPE_H
 
+#include "kvcompress/codecs.h"
 #include "kvcompress/policy.h"
 
 typedef enum fvi_budget_unit {
@@ -32,7 +33,5 @@ typedef struct fvi_recipe {
 fovea_status fvi_recipe_parse(const char *text, fvi_recipe *out, fovea_error *err);
 /* True when the plan would leave everything as it is ("none"). keep=1.0 and bytes=100% do rewrite. */
 bool fvi_recipe_is_none(const fvi_recipe *recipe);
-
-const fvi_codec *fvi_codec_of(fovea_kind kind);
 
 #endif
