@@ -1,0 +1,124 @@
+/* turn.c - what runners share: replies that grow, pictures, a question as message parts. */
+#include "samples/common/turn.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define LABEL_BYTES 32
+
+fovea_status sample_fail(fovea_error *err, fovea_status code, const char *fmt, ...)
+{
+    if (err != NULL) {
+        va_list list;
+        va_start(list, fmt);
+        vsnprintf(err->text, sizeof(err->text), fmt, list);
+        va_end(list);
+        err->code = code;
+    }
+    return code;
+}
+
+double sample_now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec * 1e-6;
+}
+
+void sample_reply_free(sample_reply *reply)
+{
+    free(reply->text);
+    free(reply->prompt);
+    free(reply->steps);
+    free(reply->rows);
+    memset(reply, 0, sizeof(*reply));
+}
+
+fovea_status sample_reply_add_text(sample_reply *reply, const char *text, size_t n_bytes)
+{
+    char *grown = realloc(reply->text, reply->n_text + n_bytes + 1);
+
+    if (grown == NULL) {
+        return FOVEA_ERR_NOMEM;
+    }
+    if (n_bytes > 0) {
+        memcpy(grown + reply->n_text, text, n_bytes);
+    }
+    reply->text = grown;
+    reply->n_text += n_bytes;
+    reply->text[reply->n_text] = '\0';
+    return FOVEA_OK;
+}
+
+fovea_status sample_reply_add_step(sample_reply *reply, const fovea_token *token)
+{
+    sample_step *steps = realloc(reply->steps, (reply->n_step + 1) * sizeof(*steps));
+    sample_step *step;
+
+    if (steps == NULL) {
+        return FOVEA_ERR_NOMEM;
+    }
+    reply->steps = steps;
+    step = &steps[reply->n_step++];
+    memset(step, 0, sizeof(*step));
+    step->id = token->id;
+    step->logprob = token->logprob;
+    step->n_top = token->n_top < SAMPLE_MAX_TOP ? token->n_top : SAMPLE_MAX_TOP;
+    if (step->n_top > 0) {
+        memcpy(step->top, token->top, step->n_top * sizeof(*step->top));
+    }
+    return FOVEA_OK;
+}
+
+void sample_images_free(fovea_image **images, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        fovea_image_free(&images[i]);
+    }
+}
+
+fovea_status sample_images_open(const char *const *paths, size_t n, fovea_image **images,
+                                fovea_error *err)
+{
+    memset(images, 0, n * sizeof(*images));
+    for (size_t i = 0; i < n; i++) {
+        fovea_error why = {0};
+        fovea_status status = fovea_image_from_file(paths[i], NULL, &images[i], &why);
+        if (status < 0) {
+            sample_images_free(images, n);
+            return sample_fail(err, status, "%s: %s", paths[i], why.text);
+        }
+    }
+    return FOVEA_OK;
+}
+
+fovea_status sample_add_question(fovea_session *session, fovea_image *const *images, size_t n_image,
+                                 bool label, const char *text, fovea_error *err)
+{
+    fovea_part *parts = calloc(2 * n_image + 1, sizeof(*parts));
+    char *labels = calloc(n_image + 1, LABEL_BYTES);
+    fovea_status status = FOVEA_ERR_NOMEM;
+    uint32_t n_part = 0;
+
+    if (parts == NULL || labels == NULL) {
+        sample_fail(err, status, "memory is out");
+        goto done;
+    }
+    for (size_t i = 0; i < n_image; i++) {
+        if (label && n_image > 1) {
+            snprintf(labels + i * LABEL_BYTES, LABEL_BYTES, "Image %zu: ", i + 1);
+            parts[n_part++].text = labels + i * LABEL_BYTES;
+        }
+        parts[n_part++].image = images[i];
+    }
+    parts[n_part++].text = text;
+    status = fovea_session_add_message(session, FOVEA_ROLE_USER, parts, n_part, err);
+done:
+    free(labels);
+    free(parts);
+    return status;
+}
