@@ -91,7 +91,8 @@ int sample_ask_open(sample_ask *ask)
     if (ask->top_p > 1 || ask->min_p > 1) {
         return sample_args_refuse(program, "--top-p and --min-p: at most 1");
     }
-    status = open_local(ask, &err);
+    status = ask->server != NULL ? sample_remote_open(ask->server, &ask->runner, &err)
+                                 : open_local(ask, &err);
     if (status < 0) {
         sample_show_error(program->name, NULL, status, &err);
         return SAMPLE_EXIT_FAILED;

@@ -16,7 +16,7 @@ static fovea_status add_prompt(fovea_session *session, const sample_request *req
         return fovea_session_add_raw(session, request->text, strlen(request->text), images,
                                      (uint32_t)request->n_image, err);
     }
-    return sample_add_question(session, images, request->n_image, request->label, request->text, err);
+    return sample_add_question(session, request, images, err);
 }
 
 /* Pulls the whole answer. */

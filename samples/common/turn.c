@@ -7,8 +7,6 @@
 #include <string.h>
 #include <time.h>
 
-#define LABEL_BYTES 32
-
 fovea_status sample_fail(fovea_error *err, fovea_status code, const char *fmt, ...)
 {
     if (err != NULL) {
@@ -96,11 +94,20 @@ fovea_status sample_images_open(const char *const *paths, size_t n, fovea_image 
     return FOVEA_OK;
 }
 
-fovea_status sample_add_question(fovea_session *session, fovea_image *const *images, size_t n_image,
-                                 bool label, const char *text, fovea_error *err)
+const char *sample_label(const sample_request *request, size_t index, char out[SAMPLE_LABEL_BYTES])
 {
-    fovea_part *parts = calloc(2 * n_image + 1, sizeof(*parts));
-    char *labels = calloc(n_image + 1, LABEL_BYTES);
+    if (!request->label || request->n_image < 2) {
+        return NULL;
+    }
+    snprintf(out, SAMPLE_LABEL_BYTES, "Image %zu: ", index + 1);
+    return out;
+}
+
+fovea_status sample_add_question(fovea_session *session, const sample_request *request,
+                                 fovea_image *const *images, fovea_error *err)
+{
+    fovea_part *parts = calloc(2 * request->n_image + 1, sizeof(*parts));
+    char *labels = calloc(request->n_image + 1, SAMPLE_LABEL_BYTES);
     fovea_status status = FOVEA_ERR_NOMEM;
     uint32_t n_part = 0;
 
@@ -108,14 +115,14 @@ fovea_status sample_add_question(fovea_session *session, fovea_image *const *ima
         sample_fail(err, status, "memory is out");
         goto done;
     }
-    for (size_t i = 0; i < n_image; i++) {
-        if (label && n_image > 1) {
-            snprintf(labels + i * LABEL_BYTES, LABEL_BYTES, "Image %zu: ", i + 1);
-            parts[n_part++].text = labels + i * LABEL_BYTES;
+    for (size_t i = 0; i < request->n_image; i++) {
+        const char *label = sample_label(request, i, labels + i * SAMPLE_LABEL_BYTES);
+        if (label != NULL) {
+            parts[n_part++].text = label;
         }
         parts[n_part++].image = images[i];
     }
-    parts[n_part++].text = text;
+    parts[n_part++].text = request->text;
     status = fovea_session_add_message(session, FOVEA_ROLE_USER, parts, n_part, err);
 done:
     free(labels);

@@ -56,6 +56,8 @@ struct sample_runner {
 
 fovea_status sample_local_open(const fovea_engine_options *options, sample_runner **out,
                                fovea_error *err);
+/* Connects to the fovead at "HOST:PORT". */
+fovea_status sample_remote_open(const char *address, sample_runner **out, fovea_error *err);
 
 /* Frees what the reply holds. */
 void sample_reply_free(sample_reply *reply);
@@ -67,9 +69,12 @@ fovea_status sample_reply_add_step(sample_reply *reply, const fovea_token *token
 fovea_status sample_images_open(const char *const *paths, size_t n, fovea_image **images,
                                 fovea_error *err);
 void sample_images_free(fovea_image **images, size_t n);
-/* Adds a user's message: the pictures, each with its label where there are several, then the text. */
-fovea_status sample_add_question(fovea_session *session, fovea_image *const *images, size_t n_image,
-                                 bool label, const char *text, fovea_error *err);
+/* Adds a user's message: the pictures, each behind its label where there are several, then the text. */
+fovea_status sample_add_question(fovea_session *session, const sample_request *request,
+                                 fovea_image *const *images, fovea_error *err);
+/* The text before picture `index`, in out; NULL when it has none. */
+#define SAMPLE_LABEL_BYTES 32
+const char *sample_label(const sample_request *request, size_t index, char out[SAMPLE_LABEL_BYTES]);
 
 /* Fills *err (may be NULL) and returns the code. */
 fovea_status sample_fail(fovea_error *err, fovea_status code, const char *fmt, ...)
