@@ -2,8 +2,9 @@
  * processors make them.
  *
  * resize (Pillow's bilinear, bicubic, Lanczos, bit-exact) -> centre crop -> rescale -> normalise ->
- * [3, height, width] f32. Read from preprocessor_config.json or processor_config.json ("image_processor").
- * What a config asks for and this code does not do is refused by name.
+ * [3, height, width] f32, the same bits as the processors of transformers on Pillow (use_fast=False, the
+ * "Pil" classes of version 5). Read from processor_config.json ("image_processor") or, without that,
+ * preprocessor_config.json. What a config asks for and this code does not do is refused by name.
  * Called by the engine when a picture enters a prompt. Threads: any. */
 #ifndef FOVEA_VISION_PREPROCESS_H
 #define FOVEA_VISION_PREPROCESS_H
@@ -24,7 +25,8 @@ typedef struct fvi_preprocess {
     uint32_t crop_width, crop_height;     /* 0: no crop */
     fvi_resample resample;
     bool do_resize, do_crop, do_rescale, do_normalize;
-    float rescale, mean[3], std[3];
+    double rescale; /* applied in double, as numpy does */
+    float mean[3], std[3];
     uint32_t width, height; /* of the result */
 } fvi_preprocess;
 
