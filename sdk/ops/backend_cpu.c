@@ -5,8 +5,11 @@
 #include "sdk/ops/cpu_impl.h"
 
 #include "sdk/base/cpu.h"
+#include "sdk/ops/linear_onednn.h"
 
 #include <fovea/engine.h>
+
+#include <stdio.h>
 
 void *fvi_cpu_scratch(fvi_backend *backend, size_t n_bytes)
 {
@@ -45,10 +48,50 @@ void fvi_ref_fill(fvi_ops *ops)
     };
 }
 
+/* What may be used of what was asked for: a wider set needs the narrower one. */
+static uint32_t usable_features(uint32_t asked)
+{
+    uint32_t usable = fvi_cpu_features() | (FVI_HAVE_ONEDNN ? FOVEA_CPU_ONEDNN : 0);
+    if (asked != 0) {
+        usable &= asked;
+    }
+    if ((usable & FOVEA_CPU_AVX512) == 0 || !FVI_HAVE_AVX512) {
+        usable &= ~(uint32_t)(FOVEA_CPU_AVX512 | FOVEA_CPU_AVX512_BF16);
+    }
+    return usable | FOVEA_CPU_REFERENCE;
+}
+
+static void set_name(fvi_backend *backend)
+{
+    fvi_cpu_impl *impl = backend->impl;
+    uint32_t features = backend->features;
+    snprintf(impl->name, sizeof impl->name, "cpu (%s%s%s)",
+             (features & FOVEA_CPU_AVX512) != 0 ? "avx512" : "reference",
+             (features & FOVEA_CPU_AVX512_BF16) != 0 ? ", bf16" : "",
+             (features & FOVEA_CPU_ONEDNN) != 0 ? ", onednn" : "");
+    backend->name = impl->name;
+}
+
+static fovea_status open_parts(fvi_backend *backend, uint32_t n_thread)
+{
+    fvi_cpu_impl *impl = fvi_calloc(backend->alloc, 1, sizeof *impl);
+    if (impl == NULL) {
+        return FOVEA_ERR_NOMEM;
+    }
+    backend->impl = impl;
+    n_thread = n_thread == 0 ? fvi_cpu_count() : n_thread;
+    FVI_TRY(fvi_pool_new(backend->alloc, n_thread, &backend->pool));
+#if FVI_HAVE_ONEDNN
+    if ((backend->features & FOVEA_CPU_ONEDNN) != 0) {
+        FVI_TRY(fvi_onednn_open(backend->alloc, n_thread, &impl->onednn));
+    }
+#endif
+    return FOVEA_OK;
+}
+
 fovea_status fvi_backend_cpu_open(const fovea_alloc *alloc, uint32_t n_thread, uint32_t features,
                                   fvi_backend **out, fovea_error *err)
 {
-    uint32_t usable = fvi_cpu_features();
     *out = NULL;
     alloc = fvi_alloc_or_default(alloc);
     fvi_backend *backend = fvi_calloc(alloc, 1, sizeof *backend);
@@ -56,15 +99,15 @@ fovea_status fvi_backend_cpu_open(const fovea_alloc *alloc, uint32_t n_thread, u
         return FVI_FAIL(err, FOVEA_ERR_NOMEM, "no memory for the CPU backend");
     }
     backend->alloc = alloc;
-    backend->features = (features == 0 ? usable : usable & features) | FOVEA_CPU_REFERENCE;
-    backend->impl = fvi_calloc(alloc, 1, sizeof(fvi_cpu_impl));
-    if (backend->impl == NULL ||
-        fvi_pool_new(alloc, n_thread == 0 ? fvi_cpu_count() : n_thread, &backend->pool) < 0) {
+    backend->features = usable_features(features);
+    fovea_status status = open_parts(backend, n_thread);
+    if (status < 0) {
         fvi_backend_close(&backend);
-        return FVI_FAIL(err, FOVEA_ERR_NOMEM, "no memory for the CPU backend's threads");
+        return FVI_FAIL(err, status, "the CPU backend's threads or library could not be set up");
     }
-    backend->name = "cpu (reference)";
+    set_name(backend);
     fvi_ref_fill(&backend->ops);
+    backend->ops.linear = fvi_cpu_linear;
     *out = backend;
     return FOVEA_OK;
 }
@@ -78,6 +121,9 @@ void fvi_backend_close(fvi_backend **out)
     fvi_pool_free(&backend->pool);
     fvi_cpu_impl *impl = backend->impl;
     if (impl != NULL) {
+#if FVI_HAVE_ONEDNN
+        fvi_onednn_close(&impl->onednn);
+#endif
         fvi_free(backend->alloc, impl->scratch);
         fvi_free(backend->alloc, impl);
     }

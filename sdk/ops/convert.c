@@ -1,7 +1,11 @@
 /* convert.c - arrays of numbers from one format to another.
  *
  * Called by sdk/model (weights at load), sdk/engine and vision. Threads: any. */
-#include "sdk/ops/backend.h"
+#include "sdk/ops/cpu_impl.h"
+
+#include "sdk/base/cpu.h"
+
+#include <fovea/engine.h>
 
 static float load(const void *src, fvi_dtype dtype, size_t i)
 {
@@ -21,6 +25,12 @@ void fvi_convert(void *dst, fvi_dtype dst_dtype, const void *src, fvi_dtype src_
         }
         return;
     }
+#if FVI_HAVE_AVX512
+    if ((fvi_cpu_features() & FOVEA_CPU_AVX512) != 0) {
+        fvi_avx512_convert(dst, dst_dtype, src, src_dtype, n);
+        return;
+    }
+#endif
     for (size_t i = 0; i < n; i++) {
         float value = load(src, src_dtype, i);
         if (dst_dtype == FVI_DTYPE_F32) {

@@ -7,9 +7,13 @@
 
 #include "sdk/ops/backend.h"
 
+struct fvi_onednn;
+
 typedef struct fvi_cpu_impl {
     void *scratch; /* grows to the largest call, then stays */
     size_t scratch_bytes;
+    struct fvi_onednn *onednn; /* NULL without the library */
+    char name[64];
 } fvi_cpu_impl;
 
 /* At least n_bytes, 64-byte aligned, valid until the next call; NULL when memory is short. An
@@ -18,6 +22,20 @@ void *fvi_cpu_scratch(fvi_backend *backend, size_t n_bytes);
 
 /* Complete: every slot. */
 void fvi_ref_fill(fvi_ops *ops);
+
+/* x [m, k] of a product, rounded to bf16 without gaps. */
+void fvi_cpu_round_rows(fvi_backend *backend, const fvi_linear_args *args, uint16_t *out);
+/* linear by row class: the library, own kernels or the reference, as the features say. */
+fovea_status fvi_cpu_linear(fvi_backend *backend, const fvi_linear_args *args);
+
+#if defined(__x86_64__)
+# define FVI_HAVE_AVX512 1
+fovea_status fvi_avx512_linear(fvi_backend *backend, const fvi_linear_args *args);
+void fvi_avx512_convert(void *dst, fvi_dtype dst_dtype, const void *src, fvi_dtype src_dtype,
+                        size_t n);
+#else
+# define FVI_HAVE_AVX512 0
+#endif
 
 fovea_status fvi_ref_linear(fvi_backend *backend, const fvi_linear_args *args);
 fovea_status fvi_ref_rms_norm(fvi_backend *backend, const fvi_norm_args *args);
