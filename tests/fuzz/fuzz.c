@@ -20,9 +20,11 @@
 #define HANG_SECONDS 20
 
 static const fuzz_target *const targets[] = {
+    &fuzz_images,
     &fuzz_weights,
     &fuzz_shards,
     &fuzz_configs,
+    &fuzz_preprocessor,
 };
 
 typedef struct seeds {

@@ -1,0 +1,126 @@
+"""run.py - breaks one mechanism at a time and demands that a test falls.
+
+    run.py [--jobs N] [NAME...]
+
+NAME.patch opens with two lines: `mechanism: what is broken` and `tests: MODULE.test_name ...`, the tests of
+which at least one has to fail. Everything happens in a copy of the tree (build/mutants); the named tests
+must pass in it before anything is broken. A patch that does not apply or build is a failure too: it has to
+follow the code it breaks. The last line counts: "mutants: N killed, N alive".
+"""
+import argparse
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+HERE = ROOT / "tests/mutants"
+WORK = ROOT / "build/mutants"
+SOURCE, BUILD = WORK / "source", WORK / "build"
+
+
+class Mutant:
+    def __init__(self, path):
+        self.name, self.path = path.stem, path
+        text = path.read_text()
+        self.mechanism = re.search(r"^mechanism: (.+)$", text, re.M).group(1)
+        self.tests = re.search(r"^tests: (.+)$", text, re.M).group(1).split()
+        self.files = re.findall(r"^\+\+\+ b/(\S+)", text, re.M)
+
+
+def copy_tree():
+    """The sources as they are now; files that did not change keep their time, so builds stay incremental."""
+    listed = [path.relative_to(ROOT) for top in ROOT.iterdir() if top.name not in ("build", ".git", "out")
+              and not top.name.startswith("build")
+              for path in ([top] if top.is_file() else top.rglob("*")) if path.is_file()]
+    for name in listed:
+        target = SOURCE / name
+        if not target.exists() or target.read_bytes() != (ROOT / name).read_bytes():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, target)
+            shutil.copymode(ROOT / name, target)
+    wanted = set(listed)
+    for path in SOURCE.rglob("*"):
+        if path.is_file() and path.relative_to(SOURCE) not in wanted:
+            path.unlink()
+
+
+def run(*command, **more):
+    return subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          stdin=subprocess.DEVNULL, text=True, errors="replace", **more)
+
+
+def build(jobs, tests):
+    """Builds what the tests need. A test MODULE.NAME is the program NAME; others need everything."""
+    known = set(re.findall(r"^([\w-]+): phony$", run("ninja", "-C", BUILD, "-t", "targets", "all").stdout, re.M))
+    targets = [test.split(".")[1] for test in tests]
+    return run("ninja", "-C", BUILD, "-j", jobs, *(targets if set(targets) <= known else ["all"]))
+
+
+def test(tests):
+    pattern = "^(" + "|".join(re.escape(name) for name in tests) + ")$"
+    return run("ctest", "--test-dir", BUILD, "-R", pattern, "--no-tests=error", "--timeout", 120,
+               "--stop-on-failure")
+
+
+def restore(mutant):
+    for name in mutant.files:
+        shutil.copyfile(ROOT / name, SOURCE / name)
+
+
+def fate(mutant, jobs):
+    """(killed, what happened)"""
+    applied = run("patch", "-p1", "--no-backup-if-mismatch", "-r", "-", "-d", SOURCE, "-i", mutant.path)
+    try:
+        if applied.returncode != 0:
+            return False, "does not apply: " + applied.stdout.strip().splitlines()[-1]
+        if all((ROOT / name).read_bytes() == (SOURCE / name).read_bytes() for name in mutant.files):
+            return False, "changes nothing"
+        built = build(jobs, mutant.tests)
+        if built.returncode != 0:
+            wrong = re.search(r"error: .*", built.stdout)
+            return False, "does not build: " + (wrong.group(0) if wrong else "")
+        done = test(mutant.tests)
+        if done.returncode == 0:
+            return False, "no test falls"
+        fallen = re.findall(r"Test +#\d+: (\S+) [ .]*\*\*\*(\w+)", done.stdout)
+        return bool(fallen), ", ".join(name for name, _ in fallen) or "no test ran"
+    finally:
+        restore(mutant)
+
+
+def main():
+    options = argparse.ArgumentParser()
+    options.add_argument("--jobs", type=int, default=2)
+    options.add_argument("names", nargs="*")
+    asked = options.parse_args()
+    mutants = [Mutant(path) for path in sorted(HERE.glob("*.patch"))
+               if not asked.names or path.stem in asked.names]
+    if not mutants:
+        print("mutants: 0 killed, 1 alive")
+        return 1
+    copy_tree()
+    configured = run("cmake", "-S", SOURCE, "-B", BUILD, "-G", "Ninja")
+    tests = sorted({name for mutant in mutants for name in mutant.tests})
+    whole = build(asked.jobs, tests) if configured.returncode == 0 else configured
+    sound = test(tests) if whole.returncode == 0 else whole
+    if sound.returncode != 0:
+        print("\n".join(sound.stdout.splitlines()[-30:]))
+        print("the unbroken tree does not pass")
+        print(f"mutants: 0 killed, {len(mutants)} alive")
+        return 1
+    n_killed = 0
+    for mutant in mutants:
+        start = time.monotonic()
+        killed, what = fate(mutant, asked.jobs)
+        n_killed += killed
+        print(f"{'killed' if killed else 'ALIVE '}  {mutant.name:<28} {time.monotonic() - start:5.1f} s  "
+              f"{mutant.mechanism}: {what}", flush=True)
+    print(f"mutants: {n_killed} killed, {len(mutants) - n_killed} alive")
+    return 0 if n_killed == len(mutants) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
