@@ -7,7 +7,8 @@
 
 static const sample_program program = {
     .name = "fovea-caption",
-    .summary = "Says what is in each picture (PNG or JPEG). Answers go to stdout, accounts to stderr.",
+    .summary =
+        "Says what is in each picture (PNG or JPEG). Answers go to stdout, accounts to stderr.",
     .rest = "IMAGE...",
     .epilogue = "example: fovea-caption --recipe vl-cache:bytes=10% samples/images/kites.png",
 };

@@ -5,9 +5,11 @@
 
 static const sample_program program = {
     .name = "fovea-vqa",
-    .summary = "Answers a question about pictures (PNG or JPEG). The answer goes to stdout, the account\n"
-               "to stderr. Several pictures are \"image 1\", \"image 2\" and so on, in the order given.",
-    .epilogue = "example: fovea-vqa --image samples/images/signs.png --question \"Read all signs.\"",
+    .summary =
+        "Answers a question about pictures (PNG or JPEG). The answer goes to stdout, the account\n"
+        "to stderr. Several pictures are \"image 1\", \"image 2\" and so on, in the order given.",
+    .epilogue =
+        "example: fovea-vqa --image samples/images/signs.png --question \"Read all signs.\"",
 };
 
 int main(int argc, char **argv)

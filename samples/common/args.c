@@ -132,11 +132,8 @@ static const char *take_value(const sample_arg *arg, const char *text)
     uint64_t number = 0;
 
     switch (arg->kind) {
-    case SAMPLE_ARG_FLAG:
-        break;
-    case SAMPLE_ARG_TEXT:
-        *(const char **)arg->out = text;
-        break;
+    case SAMPLE_ARG_FLAG: break;
+    case SAMPLE_ARG_TEXT: *(const char **)arg->out = text; break;
     case SAMPLE_ARG_TEXTS:
         return sample_texts_add(arg->out, text) ? NULL : "given less often: memory is out";
     case SAMPLE_ARG_UINT:
@@ -154,14 +151,15 @@ static const char *take_value(const sample_arg *arg, const char *text)
     case SAMPLE_ARG_REAL:
         return parse_real(text, arg->out) ? NULL : "a number that is not negative";
     case SAMPLE_ARG_BYTES:
-        return parse_bytes(text, arg->out) ? NULL : "a number of bytes such as 65536, 64KiB or 2GiB";
-    case SAMPLE_ARG_CHOICE:
-        return parse_choice(text, arg->value, arg->out) ? NULL : arg->value;
+        return parse_bytes(text, arg->out) ? NULL
+                                           : "a number of bytes such as 65536, 64KiB or 2GiB";
+    case SAMPLE_ARG_CHOICE: return parse_choice(text, arg->value, arg->out) ? NULL : arg->value;
     }
     return NULL;
 }
 
-static const sample_arg *find_arg(const sample_arg *args, size_t n_arg, const char *name, size_t length)
+static const sample_arg *find_arg(const sample_arg *args, size_t n_arg, const char *name,
+                                  size_t length)
 {
     for (size_t i = 0; i < n_arg; i++) {
         if (strncmp(args[i].name, name, length) == 0 && args[i].name[length] == '\0') {
@@ -172,8 +170,8 @@ static const sample_arg *find_arg(const sample_arg *args, size_t n_arg, const ch
 }
 
 /* Takes argv[*at], and the next one when it is its value. 0, or the exit code. */
-static int take_option(const sample_program *program, const sample_arg *args, size_t n_arg, int argc,
-                       char **argv, int *at)
+static int take_option(const sample_program *program, const sample_arg *args, size_t n_arg,
+                       int argc, char **argv, int *at)
 {
     const char *name = argv[*at] + 2;
     size_t length = strcspn(name, "=");
@@ -198,13 +196,13 @@ static int take_option(const sample_program *program, const sample_arg *args, si
         value = argv[++*at];
     }
     wanted = take_value(arg, value);
-    return wanted == NULL ? 0
-                          : sample_args_refuse(program, "--%s: \"%s\" should be %s", arg->name, value,
-                                               wanted);
+    return wanted == NULL
+               ? 0
+               : sample_args_refuse(program, "--%s: \"%s\" should be %s", arg->name, value, wanted);
 }
 
-bool sample_args_parse(const sample_program *program, const sample_arg *args, size_t n_arg, int argc,
-                       char **argv, sample_texts *rest, int *exit_code)
+bool sample_args_parse(const sample_program *program, const sample_arg *args, size_t n_arg,
+                       int argc, char **argv, sample_texts *rest, int *exit_code)
 {
     bool options = true;
 

@@ -50,8 +50,8 @@ typedef struct sample_program {
 } sample_program;
 
 /* True: go on. False: end with *exit_code (0 after --help, 2 after a mistake that was told). */
-bool sample_args_parse(const sample_program *program, const sample_arg *args, size_t n_arg, int argc,
-                       char **argv, sample_texts *rest, int *exit_code);
+bool sample_args_parse(const sample_program *program, const sample_arg *args, size_t n_arg,
+                       int argc, char **argv, sample_texts *rest, int *exit_code);
 
 /* Tells a mistake in the command line that the table cannot see; returns SAMPLE_EXIT_USAGE. */
 int sample_args_refuse(const sample_program *program, const char *fmt, ...)

@@ -25,13 +25,17 @@ size_t sample_ask_args(sample_ask *ask, sample_arg *args)
          &ask->stop},
         {"precision", SAMPLE_ARG_CHOICE, "bf16|f32", "of weights and products; default bf16",
          &ask->precision},
-        {"logprobs", SAMPLE_ARG_UINT, "K", "with --json: the K likeliest tokens of each step, and\n"
-         "the chosen one", &ask->n_logprobs},
+        {"logprobs", SAMPLE_ARG_UINT, "K",
+         "with --json: the K likeliest tokens of each step, and\n"
+         "the chosen one",
+         &ask->n_logprobs},
         {"json", SAMPLE_ARG_FLAG, NULL, "one JSON object per answer, on a line", &ask->json},
         {"plan", SAMPLE_ARG_FLAG, NULL, "make the plan and show its ledger; no answer", &ask->plan},
         {"ledger", SAMPLE_ARG_FLAG, NULL, "show the whole ledger after an answer", &ask->ledger},
-        {"raw", SAMPLE_ARG_FLAG, NULL, "the text is the whole prompt, with its image markers; no\n"
-         "chat template", &ask->raw},
+        {"raw", SAMPLE_ARG_FLAG, NULL,
+         "the text is the whole prompt, with its image markers; no\n"
+         "chat template",
+         &ask->raw},
         {"no-labels", SAMPLE_ARG_FLAG, NULL, "several images: no \"Image 1: \" in front of them",
          &ask->no_labels},
         {"server", SAMPLE_ARG_TEXT, "HOST:PORT", "ask a fovead instead of loading a model",
@@ -128,19 +132,20 @@ static sample_request make_request(const sample_ask *ask, const char *text,
         .recipe = ask->recipe,
         .raw = ask->raw,
         .label = !ask->no_labels,
-        .generate = {
-            .size = sizeof(fovea_generate_options),
-            .max_tokens = ask->max_tokens,
-            .temperature = ask->temperature,
-            .top_p = ask->top_p,
-            .min_p = ask->min_p,
-            .top_k = ask->top_k,
-            .n_logprobs = ask->n_logprobs,
-            .seed = ask->seed,
-            .stop = ask->stop.items,
-            .n_stop = (uint32_t)ask->stop.n,
-            .plan_only = ask->plan,
-        },
+        .generate =
+            {
+                .size = sizeof(fovea_generate_options),
+                .max_tokens = ask->max_tokens,
+                .temperature = ask->temperature,
+                .top_p = ask->top_p,
+                .min_p = ask->min_p,
+                .top_k = ask->top_k,
+                .n_logprobs = ask->n_logprobs,
+                .seed = ask->seed,
+                .stop = ask->stop.items,
+                .n_stop = (uint32_t)ask->stop.n,
+                .plan_only = ask->plan,
+            },
     };
 }
 
@@ -158,7 +163,8 @@ int sample_ask_run(const sample_ask *ask, const char *title, const char *text,
         printf("%s: ", title);
         fflush(stdout);
     }
-    status = ask->runner->run(ask->runner, &request, people ? show_text : NULL, &state, &reply, &err);
+    status =
+        ask->runner->run(ask->runner, &request, people ? show_text : NULL, &state, &reply, &err);
     if (!ask->json && (people || title != NULL)) {
         putchar('\n');
         fflush(stdout);

@@ -32,14 +32,15 @@ static fovea_status read_file(const char *path, void **data, size_t *n_bytes, fo
     char *grown, *bytes = NULL;
 
     if (file == NULL) {
-        return sample_fail(err, errno == ENOENT ? FOVEA_ERR_NOT_FOUND : FOVEA_ERR_IO, "%s: %s", path,
-                           strerror(errno));
+        return sample_fail(err, errno == ENOENT ? FOVEA_ERR_NOT_FOUND : FOVEA_ERR_IO, "%s: %s",
+                           path, strerror(errno));
     }
     do {
         capacity = capacity == 0 ? 1u << 16 : capacity * 2;
         grown = capacity <= MAX_FILE_BYTES ? realloc(bytes, capacity) : NULL;
         if (grown == NULL) {
-            status = sample_fail(err, FOVEA_ERR_LIMIT, "%s: more than %u bytes", path, MAX_FILE_BYTES);
+            status =
+                sample_fail(err, FOVEA_ERR_LIMIT, "%s: more than %u bytes", path, MAX_FILE_BYTES);
             break;
         }
         bytes = grown;

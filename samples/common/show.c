@@ -76,8 +76,8 @@ static json_t *steps_json(const sample_reply *reply)
 
 static void append_logprob(json_t *list, int32_t token, float logprob)
 {
-    json_array_append_new(list, json_pack("{s:i, s:f}", "token", (int)token, "logprob",
-                                          (double)logprob));
+    json_array_append_new(list,
+                          json_pack("{s:i, s:f}", "token", (int)token, "logprob", (double)logprob));
 }
 
 /* The most likely tokens of each step, and the chosen one when it is not among them. */
@@ -101,49 +101,74 @@ static json_t *logprobs_json(const sample_reply *reply)
     return list;
 }
 
-static json_t *kv_json(const fovea_ledger *ledger, const char *recipe)
+/* The setters return 0 or -1, so that the results of several can be joined by |. */
+static int set_count(json_t *object, const char *name, uint64_t number)
 {
-    return json_pack("{s:s, s:I, s:I, s:I, s:{s:I, s:I, s:I}, s:{s:f, s:f}}",
-                     "recipe", recipe,
-                     "full_bytes", (json_int_t)ledger->full_bytes,
-                     "realised_bytes", (json_int_t)ledger->realised_bytes,
-                     "peak_bytes", (json_int_t)ledger->peak_bytes,
-                     "by_modality",
-                     "text", (json_int_t)ledger->text_bytes,
-                     "vision", (json_int_t)ledger->vision_bytes,
-                     "shared", (json_int_t)ledger->shared_bytes,
-                     "kept_tokens",
-                     "text", sample_kept(ledger, ledger->kept_text_slots),
-                     "vision", sample_kept(ledger, ledger->kept_vision_slots));
+    return json_object_set_new(object, name, json_integer((json_int_t)number));
+}
+
+static int set_real(json_t *object, const char *name, double number)
+{
+    return json_object_set_new(object, name, json_real(number));
+}
+
+static int set_kv(json_t *root, const fovea_ledger *ledger, const char *recipe)
+{
+    json_t *kv = json_object(), *bytes = json_object(), *kept = json_object();
+    int failed = json_object_set_new(kv, "recipe", json_string(recipe));
+
+    failed |= set_count(kv, "full_bytes", ledger->full_bytes);
+    failed |= set_count(kv, "realised_bytes", ledger->realised_bytes);
+    failed |= set_count(kv, "peak_bytes", ledger->peak_bytes);
+    failed |= set_count(bytes, "text", ledger->text_bytes);
+    failed |= set_count(bytes, "vision", ledger->vision_bytes);
+    failed |= set_count(bytes, "shared", ledger->shared_bytes);
+    failed |= json_object_set_new(kv, "by_modality", bytes);
+    failed |= set_real(kept, "text", sample_kept(ledger, ledger->kept_text_slots));
+    failed |= set_real(kept, "vision", sample_kept(ledger, ledger->kept_vision_slots));
+    failed |= json_object_set_new(kv, "kept_tokens", kept);
+    return failed | json_object_set_new(root, "kv", kv);
+}
+
+static int set_usage(json_t *root, const fovea_usage *usage)
+{
+    json_t *tokens = json_object();
+    int failed = set_count(tokens, "text_tokens", usage->text_tokens);
+
+    failed |= set_count(tokens, "vision_tokens", usage->vision_tokens);
+    failed |= set_count(tokens, "output_tokens", usage->output_tokens);
+    return failed | json_object_set_new(root, "usage", tokens);
+}
+
+static int set_times(json_t *root, const sample_reply *reply, double load_ms)
+{
+    json_t *times = json_object();
+    int failed = set_real(times, "load", load_ms);
+
+    failed |= set_real(times, "decode_image", reply->decode_image_ms);
+    failed |= set_real(times, "encode", reply->usage.encode_ms);
+    failed |= set_real(times, "prefill", reply->usage.prefill_ms);
+    failed |= set_real(times, "plan", reply->usage.plan_ms);
+    failed |= set_real(times, "per_token", sample_ms_per_token(&reply->usage));
+    return failed | json_object_set_new(root, "time_ms", times);
 }
 
 fovea_status sample_show_json(const sample_reply *reply, const char *recipe, double load_ms)
 {
-    const fovea_usage *usage = &reply->usage;
-    json_t *root = json_pack(
-        "{s:s%, s:o, s:o, s:o, s:s, s:{s:i, s:i, s:i}, s:o, s:{s:f, s:f, s:f, s:f, s:f, s:f}}",
-        "text", reply->text, reply->n_text,
-        "prompt_tokens", ids_json(reply->prompt, reply->n_prompt),
-        "tokens", steps_json(reply),
-        "logprobs", logprobs_json(reply),
-        "finish", finish_names[usage->finish],
-        "usage",
-        "text_tokens", (int)usage->text_tokens,
-        "vision_tokens", (int)usage->vision_tokens,
-        "output_tokens", (int)usage->output_tokens,
-        "kv", kv_json(&reply->ledger, recipe),
-        "time_ms",
-        "load", load_ms,
-        "decode_image", reply->decode_image_ms,
-        "encode", usage->encode_ms,
-        "prefill", usage->prefill_ms,
-        "plan", usage->plan_ms,
-        "per_token", sample_ms_per_token(usage));
-    int failed = root == NULL || json_dumpf(root, stdout, JSON_COMPACT | JSON_ENSURE_ASCII |
-                                                              JSON_REAL_PRECISION(REAL_DIGITS)) != 0;
+    const size_t format = JSON_COMPACT | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(REAL_DIGITS);
+    json_t *root = json_object();
+    int failed = json_object_set_new(root, "text", json_stringn(reply->text, reply->n_text));
 
+    failed |= json_object_set_new(root, "prompt_tokens", ids_json(reply->prompt, reply->n_prompt));
+    failed |= json_object_set_new(root, "tokens", steps_json(reply));
+    failed |= json_object_set_new(root, "logprobs", logprobs_json(reply));
+    failed |= json_object_set_new(root, "finish", json_string(finish_names[reply->usage.finish]));
+    failed |= set_usage(root, &reply->usage);
+    failed |= set_kv(root, &reply->ledger, recipe);
+    failed |= set_times(root, reply, load_ms);
+    failed = failed != 0 || json_dumpf(root, stdout, format) != 0 || putchar('\n') == EOF ||
+             fflush(stdout) != 0;
     json_decref(root);
-    failed = putchar('\n') == EOF || fflush(stdout) != 0 || failed;
     return failed ? FOVEA_ERR_IO : FOVEA_OK;
 }
 
@@ -155,13 +180,13 @@ void sample_show_line(const sample_reply *reply, const char *recipe)
     const fovea_ledger *ledger = &reply->ledger;
     char realised[SAMPLE_DIGITS], full[SAMPLE_DIGITS];
 
-    fprintf(stderr, "  [%s] KV %s of %s bytes (%.1f%%); %u text + %u image tokens, %u out; %.0f ms\n",
-            recipe, sample_digits(ledger->realised_bytes, realised),
-            sample_digits(ledger->full_bytes, full),
-            share(ledger->realised_bytes, ledger->full_bytes), usage->text_tokens,
-            usage->vision_tokens, usage->output_tokens,
-            reply->decode_image_ms + usage->encode_ms + usage->prefill_ms + usage->plan_ms +
-                usage->decode_ms);
+    fprintf(
+        stderr, "  [%s] KV %s of %s bytes (%.1f%%); %u text + %u image tokens, %u out; %.0f ms\n",
+        recipe, sample_digits(ledger->realised_bytes, realised),
+        sample_digits(ledger->full_bytes, full), share(ledger->realised_bytes, ledger->full_bytes),
+        usage->text_tokens, usage->vision_tokens, usage->output_tokens,
+        reply->decode_image_ms + usage->encode_ms + usage->prefill_ms + usage->plan_ms +
+            usage->decode_ms);
 }
 
 static void show_bytes(const char *name, uint64_t n_bytes, const fovea_ledger *ledger,
@@ -219,7 +244,8 @@ void sample_show_ledger(const sample_reply *reply, const char *recipe)
 void sample_show_error(const char *program, const char *what, fovea_status status,
                        const fovea_error *err)
 {
-    fprintf(stderr, "%s: %s%s%s (%s)\n", program, what != NULL ? what : "", what != NULL ? ": " : "",
+    fprintf(stderr, "%s: %s%s%s (%s)\n", program, what != NULL ? what : "",
+            what != NULL ? ": " : "",
             err != NULL && err->text[0] != '\0' ? err->text : fovea_status_text(status),
             fovea_status_name(status));
 }

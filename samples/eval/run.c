@@ -1,0 +1,352 @@
+/* run.c - one question through all recipes, and the workers that share the questions out. */
+#include "samples/eval/run.h"
+
+#include "samples/common/args.h"
+#include "samples/common/show.h"
+#include "samples/eval/score.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const eval_mode modes[] = {
+    {"same", false, 1},
+    {"next", true, 0},
+};
+
+/* The workers' common state. */
+typedef struct shared_state {
+    const eval_job *job;
+    eval_results *results;
+    pthread_mutex_t lock;
+    size_t n_taken, n_done;
+    sample_bar bar;
+    double prefill_ms;   /* sum */
+    fovea_status status; /* the first error ends all */
+    fovea_error err;
+} shared_state;
+
+/* An answer with its tokens. */
+typedef struct answer {
+    sample_reply reply; /* text and steps; usage of the turn */
+    uint32_t n_agree;   /* tokens that were the likeliest ones, after the first `n_prefill` */
+    uint32_t n_token;
+} answer;
+
+const eval_mode *eval_mode_at(uint32_t index)
+{
+    return index < SAMPLE_COUNT(modes) ? &modes[index] : NULL;
+}
+
+/* ---- one turn ---- */
+
+/* Runs the pending turn (or goes on after a plan) to its end. */
+static fovea_status take_turn(fovea_session *session, const fovea_generate_options *options,
+                              uint32_t n_prefill, answer *out, fovea_error *err)
+{
+    fovea_generation *generation = NULL;
+    fovea_status status = fovea_session_generate(session, options, &generation, err);
+    uint32_t n = 0;
+
+    memset(out, 0, sizeof(*out));
+    while (status == FOVEA_OK) {
+        fovea_token token;
+        status = fovea_generation_next(generation, -1, &token, err);
+        if (status != FOVEA_OK) {
+            break;
+        }
+        if (n++ >= n_prefill) {
+            out->n_token++;
+            out->n_agree += token.n_top > 0 && token.top[0].token == token.id;
+        }
+        status = sample_reply_add_text(&out->reply, token.text, token.n_bytes);
+        if (status < 0) {
+            sample_fail(err, status, "memory is out");
+        }
+    }
+    if (status == FOVEA_DONE) {
+        out->reply.usage.size = sizeof(out->reply.usage);
+        status = fovea_generation_usage(generation, &out->reply.usage);
+    }
+    if (status == FOVEA_OK) {
+        status = sample_reply_add_text(&out->reply, "", 0);
+    }
+    fovea_generation_free(&generation);
+    return status;
+}
+
+static fovea_status add_text(fovea_session *session, const char *text, fovea_error *err)
+{
+    const fovea_part part = {.text = text};
+
+    return fovea_session_add_message(session, FOVEA_ROLE_USER, &part, 1, err);
+}
+
+/* Prefills the prompt of an item with everything kept. */
+static fovea_status open_source(const eval_job *job, const eval_item *item, fovea_session **out,
+                                double *prefill_ms, fovea_error *err)
+{
+    const fovea_session_options keep = {
+        .size = sizeof(keep), .flags = FOVEA_SESSION_KEEP_OBSERVATIONS, .recipe = "none"};
+    const fovea_generate_options plan = {.size = sizeof(plan), .plan_only = 1};
+    const sample_request request = {
+        .text = job->mode->before ? item->before_question : item->question,
+        .images = (const char *const *)item->images,
+        .n_image = item->n_image,
+        .label = job->label,
+    };
+    fovea_image **images = calloc(item->n_image + 1, sizeof(*images));
+    answer nothing = {0};
+    fovea_status status = FOVEA_ERR_NOMEM;
+
+    if (images == NULL) {
+        return sample_fail(err, status, "memory is out");
+    }
+    status = sample_images_open(request.images, request.n_image, images, err);
+    if (status == FOVEA_OK) {
+        status = fovea_session_new(job->engine, &keep, out, err);
+    }
+    if (status == FOVEA_OK) {
+        status = sample_add_question(*out, &request, images, err);
+    }
+    if (status == FOVEA_OK) {
+        status = take_turn(*out, &plan, 0, &nothing, err);
+    }
+    *prefill_ms = nothing.reply.usage.encode_ms + nothing.reply.usage.prefill_ms;
+    sample_reply_free(&nothing.reply);
+    sample_images_free(images, item->n_image);
+    free(images);
+    return status;
+}
+
+/* The answer before, as the model itself would begin it: templates differ in whether a blank stands in
+ * front. The first token is at hand after a prefill. The caller frees *out. */
+static fovea_status answer_before(const eval_item *item, fovea_session *source, char **out,
+                                  fovea_error *err)
+{
+    const fovea_generate_options one = {.size = sizeof(one), .max_tokens = 1};
+    size_t n_bytes = strlen(item->before_answer) + 2;
+    fovea_session *fork = NULL;
+    answer first = {0};
+    fovea_status status = fovea_session_fork(source, NULL, &fork, err);
+
+    if (status == FOVEA_OK) {
+        status = take_turn(fork, &one, 0, &first, err);
+    }
+    if (status == FOVEA_OK) {
+        *out = malloc(n_bytes);
+        status = *out != NULL ? FOVEA_OK : sample_fail(err, FOVEA_ERR_NOMEM, "memory is out");
+    }
+    if (status == FOVEA_OK) {
+        snprintf(*out, n_bytes, "%s%s", first.reply.text[0] == ' ' ? " " : "", item->before_answer);
+    }
+    sample_reply_free(&first.reply);
+    fovea_session_free(&fork);
+    return status;
+}
+
+/* ---- one recipe ---- */
+
+/* Everything up to the question: fork, plan, the ledger of the plan, the answer before. */
+static fovea_status open_planned(fovea_session *source, const char *recipe, const char *before,
+                                 fovea_session **out, eval_outcome *outcome, fovea_error *err)
+{
+    const fovea_generate_options forced = {.size = sizeof(forced), .force = before};
+    fovea_ledger ledger = {.size = sizeof(ledger)};
+    answer said = {0};
+    fovea_status status = fovea_session_fork(source, recipe, out, err);
+
+    if (status == FOVEA_ERR_BUDGET) {
+        outcome->refused = true;
+    }
+    if (status == FOVEA_OK) {
+        status = fovea_session_ledger(*out, &ledger);
+    }
+    if (status == FOVEA_OK) {
+        outcome->full_bytes = ledger.full_bytes;
+        outcome->realised_bytes = ledger.realised_bytes;
+        outcome->peak_bytes = ledger.peak_bytes;
+        outcome->kept_text = sample_kept(&ledger, ledger.kept_text_slots);
+        outcome->kept_vision = sample_kept(&ledger, ledger.kept_vision_slots);
+    }
+    if (status == FOVEA_OK && before != NULL) {
+        status = take_turn(*out, &forced, 0, &said, err);
+    }
+    sample_reply_free(&said.reply);
+    return status;
+}
+
+/* How many tokens of `text` are the likeliest ones where the plan of `session` holds. */
+static fovea_status count_agreement(const eval_job *job, const eval_item *item,
+                                    fovea_session *session, const char *text, eval_outcome *outcome,
+                                    fovea_error *err)
+{
+    const fovea_generate_options forced = {.size = sizeof(forced), .force = text, .n_logprobs = 1};
+    answer said = {0};
+    fovea_status status = job->mode->before ? add_text(session, item->question, err) : FOVEA_OK;
+
+    if (status == FOVEA_OK && text[0] != '\0') {
+        status = take_turn(session, &forced, job->mode->n_prefill, &said, err);
+    }
+    outcome->n_token = said.n_token;
+    outcome->n_agree = said.n_agree;
+    sample_reply_free(&said.reply);
+    return status;
+}
+
+/* `none` is the outcome of the first recipe, which may be this one. */
+static fovea_status run_recipe(const eval_job *job, const eval_item *item, fovea_session *source,
+                               const char *recipe, const char *before, const eval_outcome *none,
+                               eval_outcome *outcome, fovea_error *err)
+{
+    const fovea_generate_options greedy = {.size = sizeof(greedy), .max_tokens = job->max_tokens};
+    fovea_session *planned = NULL, *spare = NULL;
+    answer said = {0};
+    fovea_status status = open_planned(source, recipe, before, &planned, outcome, err);
+
+    if (status == FOVEA_OK) {
+        status = fovea_session_fork(planned, NULL, &spare, err);
+    }
+    if (status == FOVEA_OK && job->mode->before) {
+        status = add_text(planned, item->question, err);
+    }
+    if (status == FOVEA_OK) {
+        status = take_turn(planned, &greedy, 0, &said, err);
+    }
+    if (status == FOVEA_OK) {
+        outcome->text = said.reply.text;
+        said.reply.text = NULL;
+        outcome->decode_ms = said.reply.usage.decode_ms;
+        outcome->n_decode = said.n_token > 0 ? said.n_token - 1 : 0;
+        outcome->right = eval_is_right(outcome->text, item->answers);
+        outcome->as_none = strcmp(outcome->text, none->text) == 0;
+        status = count_agreement(job, item, spare, none->text, outcome, err);
+    }
+    sample_reply_free(&said.reply);
+    fovea_session_free(&spare);
+    fovea_session_free(&planned);
+    return outcome->refused ? FOVEA_OK : status;
+}
+
+/* ---- one question ---- */
+
+/* False when the first token is the whole answer and mode same cannot tell anything from it. */
+static fovea_status does_count(const eval_job *job, const eval_item *item, bool *counts,
+                               fovea_error *err)
+{
+    const char *text = json_string_value(json_array_get(item->answers, 0));
+    char *led =
+        NULL; /* answers are told with a blank before them or none: the shorter one decides */
+    size_t n_plain = 0, n_led = 0;
+    int32_t *ids = NULL;
+    fovea_status status =
+        fovea_engine_tokenize(job->engine, text, strlen(text), &ids, &n_plain, err);
+
+    fovea_ids_free(job->engine, &ids);
+    if (status == FOVEA_OK && asprintf(&led, " %s", text) < 0) {
+        return sample_fail(err, FOVEA_ERR_NOMEM, "memory is out");
+    }
+    if (status == FOVEA_OK) {
+        status = fovea_engine_tokenize(job->engine, led, strlen(led), &ids, &n_led, err);
+        fovea_ids_free(job->engine, &ids);
+    }
+    free(led);
+    *counts = n_plain > job->mode->n_prefill && n_led > job->mode->n_prefill;
+    return status;
+}
+
+static fovea_status run_item(const eval_job *job, size_t index, eval_results *results,
+                             double *prefill_ms, fovea_error *err)
+{
+    const eval_item *item = &job->set->items[index];
+    eval_outcome *outcomes = &results->outcomes[index * job->recipes->n];
+    fovea_session *source = NULL;
+    char *before = NULL;
+    fovea_status status = does_count(job, item, &results->counts[index], err);
+
+    if (status == FOVEA_OK && results->counts[index]) {
+        status = open_source(job, item, &source, prefill_ms, err);
+        if (status == FOVEA_OK && job->mode->before) {
+            status = answer_before(item, source, &before, err);
+        }
+        for (uint32_t r = 0; r < job->recipes->n && status == FOVEA_OK; r++) {
+            status = run_recipe(job, item, source, job->recipes->items[r], before, outcomes,
+                                &outcomes[r], err);
+        }
+    }
+    free(before);
+    fovea_session_free(&source);
+    return status;
+}
+
+/* ---- all questions ---- */
+
+static void *work(void *user)
+{
+    shared_state *state = user;
+    size_t n_item = state->job->set->n;
+
+    pthread_mutex_lock(&state->lock);
+    while (state->status == FOVEA_OK && state->n_taken < n_item) {
+        size_t index = state->n_taken++;
+        fovea_error err = {0};
+        double prefill_ms = 0;
+        fovea_status status;
+
+        pthread_mutex_unlock(&state->lock);
+        status = run_item(state->job, index, state->results, &prefill_ms, &err);
+        pthread_mutex_lock(&state->lock);
+        state->prefill_ms += prefill_ms;
+        if (status < 0 && state->status == FOVEA_OK) {
+            state->status = status;
+            sample_fail(&state->err, status, "question %zu: %s", index + 1,
+                        err.text[0] != '\0' ? err.text : fovea_status_text(status));
+        }
+        sample_bar_update(&state->bar, ++state->n_done, n_item);
+    }
+    pthread_mutex_unlock(&state->lock);
+    return NULL;
+}
+
+fovea_status eval_run(const eval_job *job, eval_results *out, fovea_error *err)
+{
+    shared_state state = {.job = job, .results = out, .lock = PTHREAD_MUTEX_INITIALIZER};
+    pthread_t *threads = calloc(job->jobs, sizeof(*threads));
+    uint32_t n_thread = 0;
+
+    memset(out, 0, sizeof(*out));
+    out->outcomes = calloc(job->set->n * job->recipes->n, sizeof(*out->outcomes));
+    out->counts = calloc(job->set->n, sizeof(*out->counts));
+    if (threads == NULL || out->outcomes == NULL || out->counts == NULL) {
+        state.status = sample_fail(&state.err, FOVEA_ERR_NOMEM, "memory is out");
+    }
+    sample_bar_begin(&state.bar, job->mode->name);
+    while (state.status == FOVEA_OK && n_thread < job->jobs &&
+           pthread_create(&threads[n_thread], NULL, work, &state) == 0) {
+        n_thread++;
+    }
+    if (state.status == FOVEA_OK && n_thread == 0) {
+        state.status = sample_fail(&state.err, FOVEA_ERR_NOMEM, "no thread could be started");
+    }
+    for (uint32_t i = 0; i < n_thread; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    sample_bar_end(&state.bar);
+    free(threads);
+    out->prefill_ms = state.prefill_ms / (double)job->set->n;
+    if (state.status < 0) {
+        *err = state.err;
+        eval_results_free(out, job);
+    }
+    return state.status;
+}
+
+void eval_results_free(eval_results *results, const eval_job *job)
+{
+    for (size_t i = 0; results->outcomes != NULL && i < job->set->n * job->recipes->n; i++) {
+        free(results->outcomes[i].text);
+    }
+    free(results->outcomes);
+    free(results->counts);
+    memset(results, 0, sizeof(*results));
+}

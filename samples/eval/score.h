@@ -1,0 +1,22 @@
+/* score.h - when an answer is right, and how sure a share of right answers is.
+ *
+ * Called by run.c and report.c. Threads: any. */
+#ifndef FOVEA_SAMPLES_EVAL_SCORE_H
+#define FOVEA_SAMPLES_EVAL_SCORE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Equal to one of the answers, but for case (ASCII), blanks and a full stop at the end. */
+bool eval_is_right(const char *text, const json_t *answers);
+bool eval_same_text(const char *a, const char *b);
+
+typedef struct eval_share {
+    double share, low, high; /* 0..1; low and high: 95% interval of Wilson */
+} eval_share;
+
+/* All 0 when n is 0. */
+eval_share eval_share_of(uint64_t n_right, uint64_t n);
+
+#endif
