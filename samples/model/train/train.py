@@ -91,7 +91,7 @@ def loader(options, sprites, step, symbols):
     mix = MIX_SYMBOLS if symbols else {"dense": MIX_DENSE, "map": MIX_DENSE}.get(
         options.stage, MIX_PICTURES)
     name = f"train/{options.seed}/{options.stage}/{'symbols' if symbols else 'pictures'}/{step}"
-    text_tokens = 32 if options.stage in ("dense", "map") else 224
+    text_tokens = 32 if options.stage in ("dense", "map") else None
     batches = Batches(name, sprites, mix, not symbols, text_tokens)
     return iter(torch.utils.data.DataLoader(batches, batch_size=None, num_workers=1,
                                             prefetch_factor=4))

@@ -1,6 +1,6 @@
-"""The words of the scenes: what can be drawn, how it is called, and the class of a patch that shows it.
+"""The words of the scenes: what can be drawn, its name, and the class of a patch that shows it.
 
-Used by scenes.py (drawing), questions.py (asking) and network.py (which word a patch should point at).
+Used by scenes.py (drawing), questions.py (asking) and network.py (what word a patch points at).
 """
 import os
 
