@@ -21,8 +21,8 @@ static fovea_status read_options(const fovea_image_options *options, fovea_image
     fovea_image_options copy = {0};
     if (options != NULL) {
         if (options->size < sizeof options->size || options->size > sizeof copy) {
-            return FVI_FAIL(err, FOVEA_ERR_ARG, "options: size is %u, not at most %zu", options->size,
-                            sizeof copy);
+            return FVI_FAIL(err, FOVEA_ERR_ARG, "options: size is %u, not at most %zu",
+                            options->size, sizeof copy);
         }
         memcpy(&copy, options, options->size);
     }
@@ -61,8 +61,8 @@ static fovea_status decode(const fovea_image_options *options, const uint8_t *da
                            fovea_image **out, fovea_error *err)
 {
     if (n_bytes > options->max_bytes) {
-        return FVI_FAIL(err, FOVEA_ERR_LIMIT, "the image file has %zu bytes, %llu are allowed", n_bytes,
-                        (unsigned long long)options->max_bytes);
+        return FVI_FAIL(err, FOVEA_ERR_LIMIT, "the image file has %zu bytes, %llu are allowed",
+                        n_bytes, (unsigned long long)options->max_bytes);
     }
     fvi_canvas canvas = {0};
     if (fvi_png_recognise(data, n_bytes)) {
@@ -111,10 +111,11 @@ fovea_status fovea_image_from_file(const char *path, const fovea_image_options *
         return FVI_FAIL(err, FOVEA_ERR_ARG, "path is NULL");
     }
     if (is_url(path)) {
-        return FVI_FAIL(err, FOVEA_ERR_UNSUPPORTED,
-                        "%.80s is a URL: images are not fetched; load the file first and pass its path "
-                        "or its bytes",
-                        path);
+        return FVI_FAIL(
+            err, FOVEA_ERR_UNSUPPORTED,
+            "%.80s is a URL: images are not fetched; load the file first and pass its path "
+            "or its bytes",
+            path);
     }
     fovea_image_options copy;
     FVI_TRY(read_options(options, &copy, err));
@@ -127,9 +128,9 @@ fovea_status fovea_image_from_file(const char *path, const fovea_image_options *
     return status;
 }
 
-fovea_status fovea_image_from_pixels(const uint8_t *rgb, uint32_t width, uint32_t height, size_t stride,
-                                     const fovea_image_options *options, fovea_image **out,
-                                     fovea_error *err)
+fovea_status fovea_image_from_pixels(const uint8_t *rgb, uint32_t width, uint32_t height,
+                                     size_t stride, const fovea_image_options *options,
+                                     fovea_image **out, fovea_error *err)
 {
     if (out == NULL) {
         return FVI_FAIL(err, FOVEA_ERR_ARG, "out is NULL");
@@ -138,7 +139,8 @@ fovea_status fovea_image_from_pixels(const uint8_t *rgb, uint32_t width, uint32_
     const size_t row = (size_t)width * 3;
     stride = stride != 0 ? stride : row;
     if (rgb == NULL || stride < row) {
-        return FVI_FAIL(err, FOVEA_ERR_ARG, "%s", rgb == NULL ? "rgb is NULL" : "stride is below a row");
+        return FVI_FAIL(err, FOVEA_ERR_ARG, "%s",
+                        rgb == NULL ? "rgb is NULL" : "stride is below a row");
     }
     fovea_image_options copy;
     FVI_TRY(read_options(options, &copy, err));

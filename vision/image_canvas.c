@@ -3,19 +3,21 @@
  * Called by the decoders. */
 #include "vision/image_decode.h"
 
-fovea_status fvi_image_check_size(const fovea_image_options *options, uint64_t width, uint64_t height,
-                                  fovea_error *err)
+fovea_status fvi_image_check_size(const fovea_image_options *options, uint64_t width,
+                                  uint64_t height, fovea_error *err)
 {
     if (width == 0 || height == 0) {
         return FVI_FAIL(err, FOVEA_ERR_FORMAT, "the picture is empty (%llu x %llu pixels)",
                         (unsigned long long)width, (unsigned long long)height);
     }
     if (width > options->max_dimension || height > options->max_dimension) {
-        return FVI_FAIL(err, FOVEA_ERR_LIMIT, "the picture has %llu x %llu pixels, a side may have %u",
-                        (unsigned long long)width, (unsigned long long)height, options->max_dimension);
+        return FVI_FAIL(
+            err, FOVEA_ERR_LIMIT, "the picture has %llu x %llu pixels, a side may have %u",
+            (unsigned long long)width, (unsigned long long)height, options->max_dimension);
     }
     if (width * height > options->max_pixels) { /* sides are below 2^32 here */
-        return FVI_FAIL(err, FOVEA_ERR_LIMIT, "the picture has %llu x %llu pixels, %llu are allowed",
+        return FVI_FAIL(err, FOVEA_ERR_LIMIT,
+                        "the picture has %llu x %llu pixels, %llu are allowed",
                         (unsigned long long)width, (unsigned long long)height,
                         (unsigned long long)options->max_pixels);
     }
@@ -27,11 +29,12 @@ fovea_status fvi_canvas_open(const fovea_image_options *options, uint32_t width,
 {
     FVI_TRY(fvi_image_check_size(options, width, height, err));
     const bool swap = orientation >= 5; /* the file's rows are shown as columns */
-    const bool flip_x = orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
-    const bool flip_y = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
-    fvi_canvas canvas = {.alloc = options->alloc,
-                         .width = swap ? height : width,
-                         .height = swap ? width : height};
+    const bool flip_x =
+        orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
+    const bool flip_y =
+        orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
+    fvi_canvas canvas = {
+        .alloc = options->alloc, .width = swap ? height : width, .height = swap ? width : height};
     canvas.pixels = fvi_calloc(options->alloc, (size_t)width * height, 3);
     if (canvas.pixels == NULL) {
         return FVI_FAIL(err, FOVEA_ERR_NOMEM, "no memory for %u x %u pixels", width, height);

@@ -12,15 +12,15 @@
 
 typedef struct fvi_canvas {
     const fovea_alloc *alloc;
-    uint8_t *pixels;        /* [height, width, 3], the picture as it is shown */
-    uint32_t width, height; /* of the picture as it is shown */
-    uint8_t *origin;        /* where pixel (0, 0) of the file goes */
+    uint8_t *pixels;          /* [height, width, 3], the picture as it is shown */
+    uint32_t width, height;   /* of the picture as it is shown */
+    uint8_t *origin;          /* where pixel (0, 0) of the file goes */
     ptrdiff_t step_x, step_y; /* bytes from a pixel of the file to its right and lower neighbour */
 } fvi_canvas;
 
 /* FOVEA_ERR_FORMAT for an empty picture, FOVEA_ERR_LIMIT over a cap of options. Allocates nothing. */
-fovea_status fvi_image_check_size(const fovea_image_options *options, uint64_t width, uint64_t height,
-                                  fovea_error *err);
+fovea_status fvi_image_check_size(const fovea_image_options *options, uint64_t width,
+                                  uint64_t height, fovea_error *err);
 
 /* Takes pixel memory for a file of width x height pixels, orientation 1..8 as EXIF has it. */
 fovea_status fvi_canvas_open(const fovea_image_options *options, uint32_t width, uint32_t height,
@@ -40,7 +40,7 @@ bool fvi_jpeg_recognise(const uint8_t *data, size_t n_bytes);
 /* On success the canvas is the caller's. */
 fovea_status fvi_png_decode(const fovea_image_options *options, const uint8_t *data, size_t n_bytes,
                             fvi_canvas *out, fovea_error *err);
-fovea_status fvi_jpeg_decode(const fovea_image_options *options, const uint8_t *data, size_t n_bytes,
-                             fvi_canvas *out, fovea_error *err);
+fovea_status fvi_jpeg_decode(const fovea_image_options *options, const uint8_t *data,
+                             size_t n_bytes, fvi_canvas *out, fovea_error *err);
 
 #endif

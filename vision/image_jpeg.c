@@ -50,7 +50,8 @@ static void on_error(j_common_ptr jpeg)
     reader *self = jpeg->client_data;
     char text[JMSG_LENGTH_MAX];
     jpeg->err->format_message(jpeg, text);
-    stop(self, jpeg->err->msg_code == JERR_OUT_OF_MEMORY ? FOVEA_ERR_NOMEM : FOVEA_ERR_FORMAT, text);
+    stop(self, jpeg->err->msg_code == JERR_OUT_OF_MEMORY ? FOVEA_ERR_NOMEM : FOVEA_ERR_FORMAT,
+         text);
 }
 
 static void on_message(j_common_ptr jpeg, int level)
@@ -59,9 +60,9 @@ static void on_message(j_common_ptr jpeg, int level)
         return; /* a trace */
     }
     switch (jpeg->err->msg_code) {
-    case JWRN_HIT_MARKER:    /* entropy-coded data ends early */
+    case JWRN_HIT_MARKER: /* entropy-coded data ends early */
     case JWRN_HUFF_BAD_CODE:
-    case JWRN_MUST_RESYNC:   /* a restart marker is missing */
+    case JWRN_MUST_RESYNC: /* a restart marker is missing */
     case JWRN_ARITH_BAD_CODE: on_error(jpeg); break;
     default: break;
     }
@@ -181,8 +182,8 @@ static fovea_status read_guarded(reader *self, const uint8_t *data, size_t n_byt
     return FOVEA_OK;
 }
 
-fovea_status fvi_jpeg_decode(const fovea_image_options *options, const uint8_t *data, size_t n_bytes,
-                             fvi_canvas *out, fovea_error *err)
+fovea_status fvi_jpeg_decode(const fovea_image_options *options, const uint8_t *data,
+                             size_t n_bytes, fvi_canvas *out, fovea_error *err)
 {
     reader self = {.options = options, .err = err};
     self.jpeg.err = jpeg_std_error(&self.errors);

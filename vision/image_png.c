@@ -12,7 +12,7 @@
 #include <stdio.h>
 
 #define SIGNATURE_BYTES 8
-#define HEADER_BYTES 33 /* signature and IHDR with its CRC */
+#define HEADER_BYTES    33 /* signature and IHDR with its CRC */
 
 /* Ancillary chunks nobody asks about, among them those that would be inflated. eXIf and tRNS stay. */
 static const png_byte ignored_chunks[] = "bKGD\0cHRM\0gAMA\0hIST\0iCCP\0iTXt\0oFFs\0pCAL\0pHYs\0"
@@ -191,7 +191,8 @@ static fovea_status check_header(const fovea_image_options *options, const uint8
     if (n_bytes < HEADER_BYTES || memcmp(data + SIGNATURE_BYTES + 4, "IHDR", 4) != 0) {
         return FVI_FAIL(err, FOVEA_ERR_FORMAT, "PNG: the header is cut short");
     }
-    return fvi_image_check_size(options, png_get_uint_32(data + 16), png_get_uint_32(data + 20), err);
+    return fvi_image_check_size(options, png_get_uint_32(data + 16), png_get_uint_32(data + 20),
+                                err);
 }
 
 fovea_status fvi_png_decode(const fovea_image_options *options, const uint8_t *data, size_t n_bytes,

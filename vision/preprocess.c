@@ -20,13 +20,13 @@ typedef struct processor {
 } processor;
 
 /* The classes resize with bicubic; CLIP's means are those of OpenAI's training set. */
-#define CLIP_DEFAULTS                                                                            \
-    {                                                                                            \
-        .shortest_edge = 224, .crop_width = 224, .crop_height = 224,                             \
-        .resample = FVI_RESAMPLE_BICUBIC, .do_resize = true, .do_crop = true,                    \
-        .do_rescale = true, .do_normalize = true, .rescale = 1.0 / 255.0,                        \
-        .mean = {0.48145466f, 0.4578275f, 0.40821073f},                                          \
-        .std = {0.26862954f, 0.26130258f, 0.27577711f},                                          \
+#define CLIP_DEFAULTS                                                                              \
+    {                                                                                              \
+        .shortest_edge = 224, .crop_width = 224, .crop_height = 224,                               \
+        .resample = FVI_RESAMPLE_BICUBIC, .do_resize = true, .do_crop = true, .do_rescale = true,  \
+        .do_normalize = true, .rescale = 1.0 / 255.0,                                              \
+        .mean = {0.48145466f, 0.4578275f, 0.40821073f},                                            \
+        .std = {0.26862954f, 0.26130258f, 0.27577711f},                                            \
     }
 
 static const processor processors[] = {
@@ -34,8 +34,14 @@ static const processor processors[] = {
     {"CLIPFeatureExtractor", CLIP_DEFAULTS},
     {"LlavaImageProcessor", CLIP_DEFAULTS},
     {"SiglipImageProcessor",
-     {.resize_width = 224, .resize_height = 224, .resample = FVI_RESAMPLE_BICUBIC, .do_resize = true,
-      .do_rescale = true, .do_normalize = true, .rescale = 1.0 / 255.0, .mean = {0.5f, 0.5f, 0.5f},
+     {.resize_width = 224,
+      .resize_height = 224,
+      .resample = FVI_RESAMPLE_BICUBIC,
+      .do_resize = true,
+      .do_rescale = true,
+      .do_normalize = true,
+      .rescale = 1.0 / 255.0,
+      .mean = {0.5f, 0.5f, 0.5f},
       .std = {0.5f, 0.5f, 0.5f}}},
 };
 
@@ -72,7 +78,8 @@ static fovea_status read_size(const json_t *obj, const char *key, uint32_t *widt
         }
     } else if (json_is_object(value)) {
         if (json_object_get(value, "longest_edge") != NULL) {
-            return FVI_FAIL(err, FOVEA_ERR_UNSUPPORTED, "\"%s\": \"longest_edge\" is not supported", key);
+            return FVI_FAIL(err, FOVEA_ERR_UNSUPPORTED, "\"%s\": \"longest_edge\" is not supported",
+                            key);
         }
         FVI_TRY(fvi_json_u32(value, "width", 0, 1, MAX_SIDE, &w, err));
         FVI_TRY(fvi_json_u32(value, "height", 0, 1, MAX_SIDE, &h, err));
@@ -129,9 +136,9 @@ static fovea_status read_resample(const json_t *obj, fvi_resample *out, fovea_er
     FVI_TRY(fvi_json_u32(obj, "resample", (uint32_t)*out, 0, 1000, &number, err));
     if (number != FVI_RESAMPLE_BILINEAR && number != FVI_RESAMPLE_BICUBIC &&
         number != FVI_RESAMPLE_LANCZOS) {
-        return FVI_FAIL(err, FOVEA_ERR_UNSUPPORTED,
-                        "\"resample\" is %u; bilinear (2), bicubic (3) and Lanczos (1) are supported",
-                        number);
+        return FVI_FAIL(
+            err, FOVEA_ERR_UNSUPPORTED,
+            "\"resample\" is %u; bilinear (2), bicubic (3) and Lanczos (1) are supported", number);
     }
     *out = (fvi_resample)number;
     return FOVEA_OK;
@@ -180,9 +187,10 @@ static fovea_status read_config(const json_t *obj, fvi_preprocess *out, fovea_er
     }
     const processor *kind = name != NULL ? find_processor(name) : NULL;
     if (kind == NULL) {
-        return FVI_FAIL(err, FOVEA_ERR_UNSUPPORTED,
-                        "image processor \"%.64s\" is not supported (CLIP's, SigLIP's and LLaVA's are)",
-                        name != NULL ? name : "(none named)");
+        return FVI_FAIL(
+            err, FOVEA_ERR_UNSUPPORTED,
+            "image processor \"%.64s\" is not supported (CLIP's, SigLIP's and LLaVA's are)",
+            name != NULL ? name : "(none named)");
     }
     fvi_preprocess self = kind->defaults;
     bool do_pad;
@@ -194,7 +202,8 @@ static fovea_status read_config(const json_t *obj, fvi_preprocess *out, fovea_er
     FVI_TRY(fvi_json_bool(obj, "do_center_crop", self.do_crop, &self.do_crop, err));
     FVI_TRY(fvi_json_bool(obj, "do_rescale", self.do_rescale, &self.do_rescale, err));
     FVI_TRY(fvi_json_bool(obj, "do_normalize", self.do_normalize, &self.do_normalize, err));
-    FVI_TRY(read_size(obj, "size", &self.resize_width, &self.resize_height, &self.shortest_edge, err));
+    FVI_TRY(
+        read_size(obj, "size", &self.resize_width, &self.resize_height, &self.shortest_edge, err));
     FVI_TRY(read_size(obj, "crop_size", &self.crop_width, &self.crop_height, NULL, err));
     FVI_TRY(read_resample(obj, &self.resample, err));
     FVI_TRY(read_rescale(obj, &self.rescale, err));
@@ -236,10 +245,11 @@ fovea_status fvi_preprocess_load(const fovea_alloc *alloc, const char *dir, fvi_
         FVI_TRY(load_object(alloc, dir, "preprocessor_config.json", NULL, &obj, err));
     }
     if (obj == NULL) {
-        return FVI_FAIL(err, FOVEA_ERR_NOT_FOUND,
-                        "%.160s: neither processor_config.json nor preprocessor_config.json says how to "
-                        "prepare pictures",
-                        dir);
+        return FVI_FAIL(
+            err, FOVEA_ERR_NOT_FOUND,
+            "%.160s: neither processor_config.json nor preprocessor_config.json says how to "
+            "prepare pictures",
+            dir);
     }
     fovea_status status = read_config(obj, out, err);
     json_decref(obj);
@@ -265,7 +275,8 @@ static fovea_status find_resized(const fvi_preprocess *self, uint32_t width, uin
     const uint32_t shorter = FVI_MIN(width, height);
     const double longer = (double)FVI_MAX(width, height) * self->shortest_edge / shorter;
     if (longer > FVI_RESIZE_MAX_SIDE) {
-        return FVI_FAIL(err, FOVEA_ERR_LIMIT, "a picture of %u x %u pixels is too narrow", width, height);
+        return FVI_FAIL(err, FOVEA_ERR_LIMIT, "a picture of %u x %u pixels is too narrow", width,
+                        height);
     }
     *out_width = width <= height ? self->shortest_edge : (uint32_t)longer;
     *out_height = width <= height ? (uint32_t)longer : self->shortest_edge;
@@ -274,7 +285,8 @@ static fovea_status find_resized(const fvi_preprocess *self, uint32_t width, uin
 
 /* Centre crop of one axis: `from` of the picture goes to `to` of the result, `n` pixels; what the picture
  * does not cover stays black. */
-static void crop_axis(uint32_t n_picture, uint32_t n_result, uint32_t *from, uint32_t *to, uint32_t *n)
+static void crop_axis(uint32_t n_picture, uint32_t n_result, uint32_t *from, uint32_t *to,
+                      uint32_t *n)
 {
     *from = n_picture > n_result ? (n_picture - n_result) / 2 : 0;
     *to = n_result > n_picture ? (n_result - n_picture + 1) / 2 : 0;
@@ -311,8 +323,8 @@ fovea_status fvi_preprocess_run(const fvi_preprocess *self, const fovea_alloc *a
                                                 src_width, src_height, width, height, window,
                                                 rgb + to_y * stride + (size_t)to_x * 3, stride);
     if (status != FOVEA_OK) {
-        status = FVI_FAIL(err, status, "resizing %u x %u pixels to %u x %u: %s", src_width, src_height,
-                          width, height, fovea_status_text(status));
+        status = FVI_FAIL(err, status, "resizing %u x %u pixels to %u x %u: %s", src_width,
+                          src_height, width, height, fovea_status_text(status));
         goto done;
     }
     float values[3][256];

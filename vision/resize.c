@@ -9,7 +9,7 @@
 #include <math.h>
 
 #define PRECISION_BITS (32 - 8 - 2)
-#define HALF ((int32_t)1 << (PRECISION_BITS - 1))
+#define HALF           ((int32_t)1 << (PRECISION_BITS - 1))
 
 typedef double (*filter_fn)(double x);
 
@@ -218,10 +218,11 @@ static bool vertical_first(uint32_t src_width, uint32_t src_height, uint32_t dst
 }
 
 /* src points at the first pixel that x and y need. */
-static fovea_status run_passes(const fovea_alloc *alloc, const axis *x, const axis *y,
-                               bool y_first, const uint8_t *src, size_t src_stride, rows dst)
+static fovea_status run_passes(const fovea_alloc *alloc, const axis *x, const axis *y, bool y_first,
+                               const uint8_t *src, size_t src_stride, rows dst)
 {
-    const size_t n_byte = (size_t)(y_first ? x->n_in : x->n_out) * 3; /* of a row between the passes */
+    const size_t n_byte =
+        (size_t)(y_first ? x->n_in : x->n_out) * 3; /* of a row between the passes */
     const uint32_t n_row = y_first ? y->n_out : y->n_in;
     fovea_status status = FOVEA_ERR_NOMEM;
     size_t n_total;
@@ -250,10 +251,10 @@ static bool in_range(uint32_t first, uint32_t n, uint32_t size)
     return size > 0 && size <= FVI_RESIZE_MAX_SIDE && n > 0 && first < size && n <= size - first;
 }
 
-fovea_status fvi_resize_rgb_window(const fovea_alloc *alloc, fvi_resample filter, const uint8_t *src,
-                                   uint32_t src_width, uint32_t src_height, uint32_t dst_width,
-                                   uint32_t dst_height, fvi_window window, uint8_t *dst,
-                                   size_t dst_stride)
+fovea_status fvi_resize_rgb_window(const fovea_alloc *alloc, fvi_resample filter,
+                                   const uint8_t *src, uint32_t src_width, uint32_t src_height,
+                                   uint32_t dst_width, uint32_t dst_height, fvi_window window,
+                                   uint8_t *dst, size_t dst_stride)
 {
     double support;
     if (!in_range(0, src_width, src_width) || !in_range(0, src_height, src_height) ||
@@ -262,16 +263,17 @@ fovea_status fvi_resize_rgb_window(const fovea_alloc *alloc, fvi_resample filter
         return FOVEA_ERR_ARG;
     }
     axis x = {0}, y = {0};
-    fovea_status status = axis_init(alloc, filter, src_width, dst_width, window.x, window.width, &x);
+    fovea_status status =
+        axis_init(alloc, filter, src_width, dst_width, window.x, window.width, &x);
     if (status == FOVEA_OK) {
         status = axis_init(alloc, filter, src_height, dst_height, window.y, window.height, &y);
     }
     if (status == FOVEA_OK) {
         const size_t src_stride = (size_t)src_width * 3;
-        status = run_passes(alloc, &x, &y,
-                            vertical_first(src_width, src_height, dst_width, dst_height),
-                            src + y.first * src_stride + (size_t)x.first * 3, src_stride,
-                            (rows){.data = dst, .stride = dst_stride});
+        status =
+            run_passes(alloc, &x, &y, vertical_first(src_width, src_height, dst_width, dst_height),
+                       src + y.first * src_stride + (size_t)x.first * 3, src_stride,
+                       (rows){.data = dst, .stride = dst_stride});
     }
     axis_free(alloc, &x);
     axis_free(alloc, &y);
@@ -279,10 +281,10 @@ fovea_status fvi_resize_rgb_window(const fovea_alloc *alloc, fvi_resample filter
 }
 
 fovea_status fvi_resize_rgb(const fovea_alloc *alloc, fvi_resample filter, const uint8_t *src,
-                            uint32_t src_width, uint32_t src_height, uint8_t *dst, uint32_t dst_width,
-                            uint32_t dst_height)
+                            uint32_t src_width, uint32_t src_height, uint8_t *dst,
+                            uint32_t dst_width, uint32_t dst_height)
 {
     const fvi_window whole = {.width = dst_width, .height = dst_height};
-    return fvi_resize_rgb_window(alloc, filter, src, src_width, src_height, dst_width, dst_height, whole,
-                                 dst, (size_t)dst_width * 3);
+    return fvi_resize_rgb_window(alloc, filter, src, src_width, src_height, dst_width, dst_height,
+                                 whole, dst, (size_t)dst_width * 3);
 }

@@ -19,7 +19,8 @@ typedef struct fvi_window {
 /* dst: [dst_height, dst_width, 3] without gaps. */
 fovea_status fvi_resize_rgb(const fovea_alloc *alloc, fvi_resample filter,
                             const uint8_t *src /* [src_height, src_width, 3] */, uint32_t src_width,
-                            uint32_t src_height, uint8_t *dst, uint32_t dst_width, uint32_t dst_height);
+                            uint32_t src_height, uint8_t *dst, uint32_t dst_width,
+                            uint32_t dst_height);
 
 /* The same, of which only `window` is computed: a crop of a long narrow picture then costs memory and
  * time for the crop alone. dst: [window.height, window.width, 3], rows dst_stride bytes apart. */

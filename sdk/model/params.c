@@ -107,6 +107,11 @@ static fovea_status get(fvi_params *params, const char *name, uint32_t n_dim, co
     return FOVEA_OK;
 }
 
+bool fvi_params_has(const fvi_params *params, const char *name)
+{
+    return fvi_weights_has(params->weights, name);
+}
+
 fovea_status fvi_params_matrix(fvi_params *params, const char *name, uint64_t n, uint64_t k,
                                const void **out, fovea_error *err)
 {

@@ -19,6 +19,7 @@ fovea_status fvi_params_new(const fovea_alloc *alloc, const fvi_weights *weights
                             fvi_params_progress progress, void *user, fvi_params **out);
 void fvi_params_free(fvi_params **params);
 
+bool fvi_params_has(const fvi_params *params, const char *name);
 /* [n, k] in the matrix type. */
 fovea_status fvi_params_matrix(fvi_params *params, const char *name, uint64_t n, uint64_t k,
                                const void **out, fovea_error *err);

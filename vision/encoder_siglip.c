@@ -1,0 +1,24 @@
+/* encoder_siglip.c - SigLIP's vision tower: no class token, a bias on patches.
+ *
+ * Everything else is encoder_vit.c. Reached through encoders.def. */
+#include "vision/encoder_vit.h"
+
+static const fvi_vit_shape shape = {.patch_bias = true};
+
+static fovea_status describe(const fvi_vision_config *config, fvi_feature_select select,
+                             fvi_encoder_info *out, fovea_error *err)
+{
+    return fvi_vit_describe(&shape, config, select, out, err);
+}
+
+static fovea_status open_siglip(const fvi_encoder_options *options, const fvi_encoder_info *info,
+                                fvi_encoder **out, fovea_error *err)
+{
+    return fvi_vit_open(&shape, options, info, out, err);
+}
+
+const fvi_encoder_type fvi_encoder_siglip = {.model_type = "siglip_vision_model",
+                                             .describe = describe,
+                                             .open = open_siglip,
+                                             .run = fvi_vit_run,
+                                             .close = fvi_vit_close};
