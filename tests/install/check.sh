@@ -1,8 +1,8 @@
 #!/bin/bash
-# Installs the build tree into a fresh folder and uses it as a stranger would: a one-file app by pkg-config
-# and by CMake, run on the installed model; soname and link are what they should be.
+# Installs the build tree into a fresh folder and uses it as a stranger would: samples/hello.c built by
+# pkg-config and by CMake and run on the installed model; soname, headers and programs are what they should be.
 #   check.sh BUILD-FOLDER SOURCE-FOLDER
-set -eu
+set -eu -o pipefail
 build=$1
 source=$2
 work=$(mktemp -d)
@@ -14,34 +14,37 @@ mv "$work/first" "$work/prefix"
 prefix=$work/prefix
 libdir=$(dirname "$(find "$prefix" -name libfovea.so)")
 cd "$work"
-cp "$source/tests/install/app.c" .
-cp "$source/tests/install/app.cmake" CMakeLists.txt
+cp "$source/samples/hello.c" .
+cp "$source/tests/install/hello.cmake" CMakeLists.txt
 
+# an answer of at least two words, then the bytes
 run()
 {
-    echo "-- $1"
     LD_LIBRARY_PATH=$libdir "$1" "$prefix/share/fovea/model" "$source/samples/images/shapes.png" \
-        vl-cache:keep=0.5
+        "Describe the picture." | tee "$work/answer"
+    [ "$(head -n 1 "$work/answer" | wc -w)" -ge 2 ]
+    grep -q '^[1-9][0-9]* of [1-9][0-9]* KV bytes$' "$work/answer"
 }
 
+echo "-- pkg-config"
 export PKG_CONFIG_PATH=$libdir/pkgconfig
-[ "$(pkg-config --modversion fovea)" = "$(sed -n 's/^project(fovea VERSION \([0-9.]*\).*/\1/p' "$source/CMakeLists.txt")" ]
-gcc -std=c11 -Wall -Wextra -Werror app.c -o app-pkg-config $(pkg-config --cflags --libs fovea)
-run ./app-pkg-config
+version=$(sed -n 's/^project(fovea VERSION \([0-9.]*\).*/\1/p' "$source/CMakeLists.txt")
+[ "$(pkg-config --modversion fovea)" = "$version" ]
+gcc -std=c11 -Wall -Wextra -Werror hello.c -o hello $(pkg-config --cflags --libs fovea)
+readelf -d hello | grep -q "NEEDED.*\[libfovea\.so\.${version%.*}\]"
+run ./hello
 
+echo "-- CMake"
 cmake -S . -B build -DCMAKE_PREFIX_PATH="$prefix" > cmake.log
 cmake --build build > build.log
-run build/app
+run build/hello
 
-# exactly one library, reached by its soname
-readelf -d app-pkg-config | grep -q 'NEEDED.*\[libfovea\.so\.[0-9]*\.[0-9]*\]'
-[ "$(find "$prefix" -name 'libfovea*' ! -name 'libfovea.so*' | wc -l)" -eq 0 ]
-
-# installed headers are those of the sources, and programs start from where they are
+echo "-- what is installed"
 diff -r "$source/sdk/include/fovea" "$prefix/include/fovea"
-for program in "$prefix"/bin/*; do
-    [ -x "$program" ] || continue
-    ! ldd "$program" | grep 'not found'
+[ -z "$(find "$prefix" -name '*.a')" ]
+for program in fovead fovea-caption fovea-vqa fovea-eval fovea-bench; do
+    missing=$(ldd "$prefix/bin/$program" | grep 'not found' || true)
+    [ -z "$missing" ] || { echo "$program: $missing"; exit 1; }
+    "$prefix/bin/$program" --help > /dev/null
 done
-ls "$prefix"/share/fovea/proto/fovea/v1/*.proto > /dev/null
-echo "installed tree is usable"
+ls "$prefix"/share/fovea/proto/fovea/v1/*.proto
