@@ -50,6 +50,7 @@ TABLES = {
     "kvcompress/codecs.def": "kvcompress/codec_",
     "kvcompress/recipes.def": None,
     "sdk/model/templates.def": None,
+    "sdk/model/unicode_new.def": None,
 }
 
 # what the library must not call: it neither ends the process nor prints, nor reads the environment, and
