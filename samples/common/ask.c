@@ -104,10 +104,19 @@ int sample_ask_open(sample_ask *ask)
     return SAMPLE_EXIT_OK;
 }
 
-/* The blank that many models begin their answers with is not shown. */
+/* What people see of an answer while it comes: its title, and no blank at its beginning. */
 typedef struct stream_state {
+    const char *title; /* may be NULL */
     bool begun;
 } stream_state;
+
+static void begin_answer(stream_state *state)
+{
+    if (!state->begun && state->title != NULL) {
+        printf("%s: ", state->title);
+    }
+    state->begun = true;
+}
 
 static void show_text(void *user, const char *text, size_t n_bytes)
 {
@@ -117,9 +126,11 @@ static void show_text(void *user, const char *text, size_t n_bytes)
         text++;
         n_bytes--;
     }
-    state->begun = state->begun || n_bytes > 0;
-    fwrite(text, 1, n_bytes, stdout);
-    fflush(stdout);
+    if (n_bytes > 0) {
+        begin_answer(state);
+        fwrite(text, 1, n_bytes, stdout);
+        fflush(stdout);
+    }
 }
 
 static sample_request make_request(const sample_ask *ask, const char *text,
@@ -149,36 +160,45 @@ static sample_request make_request(const sample_ask *ask, const char *text,
     };
 }
 
+static fovea_status show_reply(const sample_ask *ask, const char *title, const sample_reply *reply)
+{
+    if (ask->json) {
+        return sample_show_json(reply, ask->recipe, ask->runner->load_ms);
+    }
+    if (ask->plan && title != NULL) {
+        fprintf(stderr, "%s\n", title);
+    }
+    if (ask->plan || ask->ledger) {
+        sample_show_ledger(reply, ask->recipe);
+    } else {
+        sample_show_line(reply, ask->recipe);
+    }
+    return FOVEA_OK;
+}
+
 int sample_ask_run(const sample_ask *ask, const char *title, const char *text,
                    const char *const *images, size_t n_image)
 {
     sample_request request = make_request(ask, text, images, n_image);
-    stream_state state = {false};
+    stream_state state = {.title = title};
     bool people = !ask->json && !ask->plan;
     sample_reply reply = {0};
     fovea_error err = {0};
-    fovea_status status;
-
-    if (!ask->json && title != NULL) {
-        printf("%s: ", title);
-        fflush(stdout);
-    }
-    status =
+    fovea_status status =
         ask->runner->run(ask->runner, &request, people ? show_text : NULL, &state, &reply, &err);
-    if (!ask->json && (people || title != NULL)) {
+
+    if (people && status == FOVEA_OK) {
+        begin_answer(&state); /* which may have been empty */
+    }
+    if (state.begun) {
         putchar('\n');
         fflush(stdout);
     }
+    if (status == FOVEA_OK) {
+        status = show_reply(ask, title, &reply);
+    }
     if (status < 0) {
         sample_show_error(ask->program->name, NULL, status, &err);
-        return SAMPLE_EXIT_FAILED;
-    }
-    if (ask->json) {
-        status = sample_show_json(&reply, ask->recipe, ask->runner->load_ms);
-    } else if (ask->plan || ask->ledger) {
-        sample_show_ledger(&reply, ask->recipe);
-    } else {
-        sample_show_line(&reply, ask->recipe);
     }
     sample_reply_free(&reply);
     return status < 0 ? SAMPLE_EXIT_FAILED : SAMPLE_EXIT_OK;

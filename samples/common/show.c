@@ -220,7 +220,7 @@ void sample_show_ledger(const sample_reply *reply, const char *recipe)
     const fovea_ledger *ledger = &reply->ledger;
     char remark[96];
 
-    fprintf(stderr, "  KV cache with \"%s\"      bytes  of full\n", recipe);
+    fprintf(stderr, "  KV cache with \"%s\"\n  %-13s %15s  of full\n", recipe, "", "bytes");
     snprintf(remark, sizeof(remark), "nominal: f16, %llu text + %llu vision tokens",
              (unsigned long long)ledger->text_tokens, (unsigned long long)ledger->vision_tokens);
     show_bytes("full", ledger->full_bytes, ledger, remark);
