@@ -23,22 +23,14 @@ file(RELATIVE_PATH FOVEA_PC_PREFIX
 configure_file(${CMAKE_CURRENT_LIST_DIR}/fovea.pc.in ${PROJECT_BINARY_DIR}/fovea.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/fovea.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 
-# programs find the library beside them
-file(RELATIVE_PATH lib_from_bin
-  /prefix/${CMAKE_INSTALL_BINDIR} /prefix/${CMAKE_INSTALL_LIBDIR})
-foreach(program fovead fovea-caption fovea-vqa fovea-eval fovea-bench)
+# fovead and the proto files are installed by serve/
+foreach(program fovea-caption fovea-vqa fovea-eval fovea-bench)
   if(TARGET ${program})
-    set_target_properties(${program} PROPERTIES INSTALL_RPATH "$ORIGIN/${lib_from_bin}")
     install(TARGETS ${program} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
   endif()
 endforeach()
 
-set(share_dir ${CMAKE_INSTALL_DATADIR}/fovea)
-if(EXISTS ${PROJECT_SOURCE_DIR}/serve/proto)
-  install(DIRECTORY ${PROJECT_SOURCE_DIR}/serve/proto DESTINATION ${share_dir}
-    FILES_MATCHING PATTERN *.proto)
-endif()
-install(DIRECTORY ${PROJECT_SOURCE_DIR}/samples/model DESTINATION ${share_dir}
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/samples/model DESTINATION ${CMAKE_INSTALL_DATADIR}/fovea
   PATTERN train EXCLUDE)
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE ${PROJECT_SOURCE_DIR}/NOTICE
   DESTINATION ${CMAKE_INSTALL_DOCDIR})

@@ -4,6 +4,10 @@ find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
 include(GNUInstallDirs)
 
+# installed programs find the library beside them, wherever the tree is moved
+file(RELATIVE_PATH lib_from_bin /prefix/${CMAKE_INSTALL_BINDIR} /prefix/${CMAKE_INSTALL_LIBDIR})
+set(CMAKE_INSTALL_RPATH "$ORIGIN/${lib_from_bin}")
+
 add_library(fovea_flags INTERFACE)
 target_include_directories(fovea_flags INTERFACE
   ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/sdk/include ${PROJECT_BINARY_DIR}/generated)

@@ -25,6 +25,7 @@ static const fuzz_target *const targets[] = {
     &fuzz_shards,
     &fuzz_configs,
     &fuzz_preprocessor,
+    &fuzz_tokenizer,
 };
 
 typedef struct seeds {

@@ -208,15 +208,16 @@ def switches(tree):
 
 
 def heads(tree):
-    """A file opens with `/* name - what it is for`, and C file names are unique."""
+    """A file opens with `/* name - what it is for`, and file names are unique in the library."""
     seen = {}
     for name in tree.files(".c", ".h"):
         base = name.rsplit("/", 1)[-1]
         if not tree.text(name).startswith(f"/* {base} - "):
             yield f"{name}:1", f"does not open with `/* {base} - ...`"
-        if base in seen:
-            yield name, f"has the name of {seen[base]}"
-        seen[base] = name
+        if name.startswith(LIBRARY):
+            if base in seen:
+                yield name, f"has the name of {seen[base]}"
+            seen[base] = name
 
 
 def words(tree):
