@@ -26,13 +26,16 @@ stop_server()
 {
     if [ -n "$SERVER" ]; then
         kill -TERM "$SERVER" 2> /dev/null
-        wait "$SERVER"
+        wait "$SERVER" || echo "  fovead ended with status $?"
         SERVER=
     fi
 }
 trap stop_server EXIT
 
-section() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+section()
+{
+    if [ -t 1 ]; then printf '\n\033[1m%s\033[0m\n' "$*"; else printf '\n%s\n' "$*"; fi
+}
 
 die()
 {
@@ -86,8 +89,9 @@ build()
     echo "  built in $((SECONDS - start)) s: $BUILD/samples/fovea-caption, fovea-vqa, fovea-eval, $BUILD/serve/fovead"
 }
 
-# field NAME < JSON: a text or number of one of the samples' JSON lines
-field() { sed -n "s/.*\"$1\":\(\"\(\([^\"\\\\]\|\\\\.\)*\)\"\|\([0-9.]*\)\).*/\2\4/p"; }
+# the answer and a number in one of the samples' lines of JSON on stdin
+answer() { sed -n 's/^{"text":" *\(\([^"\\]\|\\.\)*\)".*/\1/p'; }
+number() { sed -n "s/.*\"$1\":\([0-9]*\).*/\1/p"; }
 
 # A thousands separator makes bytes readable.
 digits() { sed -e ':a' -e 's/\([0-9]\)\([0-9]\{3\}\)\($\|,\)/\1,\2\3/' -e 'ta'; }
@@ -98,11 +102,11 @@ show()
     local recipe=$1 json text realised full
     shift
     json=$("$@" --recipe "$recipe" --json 2>> "$LOG") || { tail -n 3 "$LOG"; die "$* failed"; }
-    text=$(field text <<< "$json")
-    realised=$(field realised_bytes <<< "$json")
-    full=$(field full_bytes <<< "$json")
+    text=$(answer <<< "$json")
+    realised=$(number realised_bytes <<< "$json")
+    full=$(number full_bytes <<< "$json")
     printf '    %-32s %11s bytes %4d%%  %s\n' "$recipe" "$(digits <<< "$realised")" \
-        $(((100 * realised + full / 2) / full)) "${text# }"
+        $(((100 * realised + full / 2) / full)) "$text"
 }
 
 captions()
@@ -155,7 +159,8 @@ over_grpc()
         show "$recipe" $BUILD/samples/fovea-vqa --server "$address" --image $IMAGES/turned.jpg \
             --question "What number is on the sign?"
     done
-    stop_server && echo "  fovead has stopped"
+    stop_server
+    echo "  fovead has stopped"
 }
 
 install_packages

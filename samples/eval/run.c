@@ -220,7 +220,11 @@ static fovea_status run_recipe(const eval_job *job, const eval_item *item, fovea
         outcome->n_decode = said.n_token > 0 ? said.n_token - 1 : 0;
         outcome->right = eval_is_right(outcome->text, item->answers);
         outcome->as_none = strcmp(outcome->text, none->text) == 0;
-        status = count_agreement(job, item, spare, none->text, outcome, err);
+        if (outcome != none && outcome->as_none) { /* each token was the likeliest one */
+            outcome->n_token = outcome->n_agree = none->n_token;
+        } else {
+            status = count_agreement(job, item, spare, none->text, outcome, err);
+        }
     }
     sample_reply_free(&said.reply);
     fovea_session_free(&spare);
