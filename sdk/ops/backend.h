@@ -94,7 +94,8 @@ typedef struct fvi_attn_decode_args {
     float scale;
 } fvi_attn_decode_args;
 
-/* A block of prompt rows of one sequence. Row i sees the first n_visible[h] + i tokens of list h. */
+/* A block of prompt rows of one sequence. Row i sees the first n_visible[h] + i tokens of list h. Products
+ * may be of bf16 unless a run is of kind f32. */
 typedef struct fvi_attn_prefill_args {
     const float *q;             /* [n_row, n_head, dk] */
     const fvi_list_view *lists; /* [n_kv_head] */
@@ -113,7 +114,7 @@ typedef struct fvi_observe_args {
     const uint32_t *n_visible;  /* [n_kv_head], of row 0 */
     float *const *mass;         /* [n_kv_head] -> [list n_token], added to */
     uint64_t *hits;             /* [n_head], added to; or NULL */
-    uint32_t n_row, n_head, n_kv_head, dk;
+    uint32_t n_row, n_head, n_kv_head, dk, dv; /* dv: where a run's sections lie */
     float scale, threshold;
 } fvi_observe_args;
 
@@ -124,6 +125,7 @@ typedef struct fvi_attn_full_args {
     size_t stride;
     uint32_t n_row, n_head, d;
     float scale;
+    fvi_dtype products; /* F32, or BF16: may round q, k, v and probabilities to bf16 */
 } fvi_attn_full_args;
 
 typedef struct fvi_ops {

@@ -108,6 +108,14 @@ fovea_status fvi_backend_cpu_open(const fovea_alloc *alloc, uint32_t n_thread, u
     set_name(backend);
     fvi_ref_fill(&backend->ops);
     backend->ops.linear = fvi_cpu_linear;
+#if FVI_HAVE_AVX512
+    if ((backend->features & FOVEA_CPU_AVX512) != 0) {
+        backend->ops.attn_decode = fvi_avx512_attn_decode;
+        backend->ops.attn_prefill = fvi_avx512_attn_prefill;
+        backend->ops.attn_full = fvi_avx512_attn_full;
+        backend->ops.observe = fvi_avx512_observe;
+    }
+#endif
     *out = backend;
     return FOVEA_OK;
 }

@@ -31,6 +31,10 @@ fovea_status fvi_cpu_linear(fvi_backend *backend, const fvi_linear_args *args);
 #if defined(__x86_64__)
 # define FVI_HAVE_AVX512 1
 fovea_status fvi_avx512_linear(fvi_backend *backend, const fvi_linear_args *args);
+fovea_status fvi_avx512_attn_decode(fvi_backend *backend, const fvi_attn_decode_args *args);
+fovea_status fvi_avx512_attn_prefill(fvi_backend *backend, const fvi_attn_prefill_args *args);
+fovea_status fvi_avx512_attn_full(fvi_backend *backend, const fvi_attn_full_args *args);
+fovea_status fvi_avx512_observe(fvi_backend *backend, const fvi_observe_args *args);
 void fvi_avx512_convert(void *dst, fvi_dtype dst_dtype, const void *src, fvi_dtype src_dtype,
                         size_t n);
 #else
@@ -56,7 +60,7 @@ typedef struct fvi_piece {
 } fvi_piece;
 
 /* Zero-initialise *piece, then call until it returns false: pieces of at most `max_n` tokens that end
- * before token `limit`. */
+ * before token `limit`. A later call with a higher limit goes on where it stopped. */
 static inline bool fvi_list_next(const fvi_list_view *list, uint32_t max_n, uint32_t limit,
                                  fvi_piece *piece)
 {
@@ -65,6 +69,7 @@ static inline bool fvi_list_next(const fvi_list_view *list, uint32_t max_n, uint
     }
     piece->token += piece->n;
     piece->first += piece->n;
+    piece->n = 0;
     const fvi_run_view *end = list->runs + list->n_run;
     while (piece->run < end && piece->first >= piece->run->n_token) {
         piece->run++;
@@ -76,6 +81,19 @@ static inline bool fvi_list_next(const fvi_list_view *list, uint32_t max_n, uint
     piece->n = FVI_MIN(piece->run->n_token - piece->first, limit - piece->token);
     piece->n = FVI_MIN(piece->n, max_n);
     return true;
+}
+
+/* A piece from which fvi_list_next goes on with `token`. */
+static inline fvi_piece fvi_list_seek(const fvi_list_view *list, uint32_t token)
+{
+    fvi_piece piece = {.run = list->runs};
+    while (token - piece.token >= piece.run->n_token && piece.run + 1 < list->runs + list->n_run) {
+        piece.token += piece.run->n_token;
+        piece.run++;
+    }
+    piece.first = token - piece.token;
+    piece.token = token;
+    return piece;
 }
 
 #endif

@@ -246,14 +246,14 @@ static void observe_part(void *arg, uint32_t kv_head, uint32_t worker)
     const attn_job *job = arg;
     const fvi_observe_args *a = job->args;
     uint32_t group = a->n_head / a->n_kv_head;
-    attn_scratch s = job_scratch(job, worker, group, 0);
+    attn_scratch s = job_scratch(job, worker, group, a->dv);
     for (uint32_t row = 0; row < a->n_row; row += BLOCK_ROWS) {
         uint32_t n_row = FVI_MIN(a->n_row - row, BLOCK_ROWS);
         attn_block b = {
             .list = &a->lists[kv_head],
             .q = a->q + ((size_t)row * a->n_head + (size_t)kv_head * group) * a->dk,
             .q_stride = (size_t)a->n_head * a->dk, .n_row = n_row, .group = group, .dk = a->dk,
-            .n_token = a->n_visible[kv_head] + row + n_row - 1,
+            .dv = a->dv, .n_token = a->n_visible[kv_head] + row + n_row - 1,
             .n_visible = a->n_visible[kv_head] + row, .causal = true, .scale = a->scale,
         };
         block_scores(&b, &s);
@@ -277,7 +277,7 @@ fovea_status fvi_ref_observe(fvi_backend *backend, const fvi_observe_args *args)
     for (uint32_t i = 0; i < args->n_kv_head; i++) {
         job.n_token = FVI_MAX(job.n_token, args->n_visible[i] + args->n_row - 1);
     }
-    return job_run(backend, &job, args->n_head / args->n_kv_head, args->dk, 0, args->n_kv_head,
+    return job_run(backend, &job, args->n_head / args->n_kv_head, args->dk, args->dv, args->n_kv_head,
                    observe_part);
 }
 

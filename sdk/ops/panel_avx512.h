@@ -1,0 +1,90 @@
+/* panel_avx512.h - small products of attention: C [m, n] (+)= A [m, k] B [k, n].
+ *
+ * A's elements are broadcast, B's rows are vectors, so every element of C is one chain of fused
+ * multiply-adds along k, in order: cutting k into pieces that add up changes no bit, nor does m or n.
+ * For scores k are the channels (B: keys, channel by channel), for outputs the tokens (B: values). */
+#ifndef FOVEA_OPS_PANEL_AVX512_H
+#define FOVEA_OPS_PANEL_AVX512_H
+
+#include "sdk/ops/cpu_impl.h"
+
+typedef struct fvi_panel {
+    const void *a;   /* [m, k] f32; for bf16 products [m, k] pairs of bf16 */
+    size_t a_stride; /* in elements of 4 bytes */
+    const void *b;   /* [k, n] f32, f16 or pairs of bf16 */
+    size_t b_stride; /* in elements of b */
+    float *c;        /* [m, n] */
+    size_t c_stride;
+    uint32_t m, n, k; /* n: a multiple of 16 */
+    bool add;
+} fvi_panel;
+
+typedef void (*fvi_panel_fn)(const fvi_panel *panel);
+
+void fvi_panel_f32(const fvi_panel *panel);
+void fvi_panel_f16(const fvi_panel *panel);  /* b is f16 */
+void fvi_panel_bf16(const fvi_panel *panel); /* pairs along k: (a0 b0 + a1 b1) at each step */
+
+/* The blocks every panel function walks: rows by up to 8, columns by 64, 32 and 16. */
+typedef void (*fvi_panel_block_fn)(const fvi_panel *panel, uint32_t row, uint32_t column);
+
+typedef struct fvi_panel_blocks {
+    fvi_panel_block_fn block[8][3]; /* by rows - 1; columns 16, 32, 64; 64 may be missing */
+} fvi_panel_blocks;
+
+static inline void fvi_panel_walk(const fvi_panel *p, const fvi_panel_blocks *blocks)
+{
+    uint32_t row = 0;
+    while (row < p->m) {
+        uint32_t left = p->m - row;
+        uint32_t rows = left <= 8 ? left : left <= 16 ? (left + 1) / 2 : 6;
+        for (uint32_t column = 0; column < p->n;) {
+            uint32_t n = p->n - column;
+            uint32_t size = n >= 64 && blocks->block[rows - 1][2] != NULL ? 2 : n >= 32 ? 1 : 0;
+            blocks->block[rows - 1][size](p, row, column);
+            column += 16u << size;
+        }
+        row += rows;
+    }
+}
+
+/* From one inlined body(panel, row, column, rows, vectors): its blocks, and the function `name`. */
+#define FVI_PANEL_BLOCK(name, body, rows, vectors)                                         \
+    static void name##_##rows##_##vectors(const fvi_panel *p, uint32_t row, uint32_t column) \
+    {                                                                                      \
+        body(p, row, column, rows, vectors);                                               \
+    }
+#define FVI_PANEL_ROWS(name, body, rows)   \
+    FVI_PANEL_BLOCK(name, body, rows, 1)   \
+    FVI_PANEL_BLOCK(name, body, rows, 2)
+#define FVI_PANEL_FUNCTION(name, body)                                                     \
+    FVI_PANEL_ROWS(name, body, 1)                                                          \
+    FVI_PANEL_ROWS(name, body, 2)                                                          \
+    FVI_PANEL_ROWS(name, body, 3)                                                          \
+    FVI_PANEL_ROWS(name, body, 4)                                                          \
+    FVI_PANEL_ROWS(name, body, 5)                                                          \
+    FVI_PANEL_ROWS(name, body, 6)                                                          \
+    FVI_PANEL_ROWS(name, body, 7)                                                          \
+    FVI_PANEL_ROWS(name, body, 8)                                                          \
+    FVI_PANEL_BLOCK(name, body, 1, 4)                                                      \
+    FVI_PANEL_BLOCK(name, body, 2, 4)                                                      \
+    FVI_PANEL_BLOCK(name, body, 3, 4)                                                      \
+    FVI_PANEL_BLOCK(name, body, 4, 4)                                                      \
+    FVI_PANEL_BLOCK(name, body, 5, 4)                                                      \
+    FVI_PANEL_BLOCK(name, body, 6, 4)                                                      \
+    static const fvi_panel_blocks name##_blocks = {{                                       \
+        {name##_1_1, name##_1_2, name##_1_4},                                              \
+        {name##_2_1, name##_2_2, name##_2_4},                                              \
+        {name##_3_1, name##_3_2, name##_3_4},                                              \
+        {name##_4_1, name##_4_2, name##_4_4},                                              \
+        {name##_5_1, name##_5_2, name##_5_4},                                              \
+        {name##_6_1, name##_6_2, name##_6_4},                                              \
+        {name##_7_1, name##_7_2, NULL},                                                    \
+        {name##_8_1, name##_8_2, NULL},                                                    \
+    }};                                                                                    \
+    void name(const fvi_panel *p)                                                          \
+    {                                                                                      \
+        fvi_panel_walk(p, &name##_blocks);                                                 \
+    }
+
+#endif

@@ -1,0 +1,44 @@
+/* panel_avx512bf16.c - the panel of panel_avx512.h over pairs of bf16. */
+#include "sdk/ops/panel_avx512.h"
+#include "sdk/ops/simd_avx512.h"
+
+FVI_INLINE void block(const fvi_panel *p, uint32_t row, uint32_t column, const uint32_t rows,
+                      const uint32_t vectors)
+{
+    const int32_t *a = (const int32_t *)p->a + row * p->a_stride;
+    const int32_t *b = (const int32_t *)p->b + column;
+    float *c = p->c + row * p->c_stride + column;
+    __m512 acc[8][4];
+#pragma GCC unroll 8
+    for (uint32_t r = 0; r < rows; r++) {
+#pragma GCC unroll 4
+        for (uint32_t v = 0; v < vectors; v++) {
+            acc[r][v] =
+                p->add ? _mm512_loadu_ps(c + r * p->c_stride + v * 16) : _mm512_setzero_ps();
+        }
+    }
+    for (uint32_t k = 0; k < p->k; k++) {
+        __m512bh pairs[4];
+#pragma GCC unroll 4
+        for (uint32_t v = 0; v < vectors; v++) {
+            pairs[v] = (__m512bh)_mm512_loadu_si512(b + k * p->b_stride + v * 16);
+        }
+#pragma GCC unroll 8
+        for (uint32_t r = 0; r < rows; r++) {
+            __m512bh x = (__m512bh)_mm512_set1_epi32(a[r * p->a_stride + k]);
+#pragma GCC unroll 4
+            for (uint32_t v = 0; v < vectors; v++) {
+                acc[r][v] = _mm512_dpbf16_ps(acc[r][v], pairs[v], x);
+            }
+        }
+    }
+#pragma GCC unroll 8
+    for (uint32_t r = 0; r < rows; r++) {
+#pragma GCC unroll 4
+        for (uint32_t v = 0; v < vectors; v++) {
+            _mm512_storeu_ps(c + r * p->c_stride + v * 16, acc[r][v]);
+        }
+    }
+}
+
+FVI_PANEL_FUNCTION(fvi_panel_bf16, block)
