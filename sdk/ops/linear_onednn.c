@@ -3,7 +3,8 @@
  * The library is built with OpenMP, whose busy waiting and our pool would fight; so its primitives run
  * single-threaded inside our pool, one fixed piece of columns each. Weights stay in the file's layout
  * [n, k]; x is rounded to bf16 beside bf16 weights. A primitive knows its shape, so primitives are kept by
- * shape in a small table; the one unused for longest makes room.
+ * shape in a small table; the one unused for longest makes room. Each worker has scratch memory of its own
+ * for each primitive: with the library's own, one primitive run by two threads gives wrong sums.
  *
  * Called through the table of operations (FVI_ROWS_PREFILL). */
 #include "sdk/ops/linear_onednn.h"
@@ -27,7 +28,8 @@ typedef struct shape {
 
 /* One worker's handles on the buffers of a call. */
 typedef struct views {
-    dnnl_memory_t x, w, bias, y;
+    dnnl_memory_t x, w, bias, y, scratch;
+    void *scratch_data;
 } views;
 
 typedef struct entry {
@@ -53,6 +55,8 @@ static void entry_clear(fvi_onednn *lib, entry *e)
         dnnl_memory_destroy(e->views[i].w);
         dnnl_memory_destroy(e->views[i].y);
         dnnl_memory_destroy(e->views[i].bias);
+        dnnl_memory_destroy(e->views[i].scratch);
+        fvi_free(lib->alloc, e->views[i].scratch_data);
     }
     fvi_free(lib->alloc, e->views);
     dnnl_primitive_destroy(e->primitive);
@@ -78,7 +82,7 @@ static fovea_status status_of(dnnl_status_t status)
     } while (0)
 
 typedef struct descs {
-    dnnl_memory_desc_t x, w, bias, y;
+    dnnl_memory_desc_t x, w, bias, y, scratch;
 } descs;
 
 static fovea_status describe(const shape *s, descs *d)
@@ -95,7 +99,7 @@ static fovea_status describe(const shape *s, descs *d)
     return FOVEA_OK;
 }
 
-static fovea_status make_primitive(fvi_onednn *lib, const shape *s, const descs *d,
+static fovea_status make_primitive(fvi_onednn *lib, const shape *s, descs *d,
                                    dnnl_primitive_t *out)
 {
     dnnl_primitive_attr_t attr = NULL;
@@ -106,6 +110,9 @@ static fovea_status make_primitive(fvi_onednn *lib, const shape *s, const descs 
         dnnl_matmul_desc_init(&matmul, &d->x, &d->w, s->bias ? &d->bias : NULL, &d->y);
     if (status == dnnl_success) {
         status = dnnl_primitive_attr_create(&attr);
+    }
+    if (status == dnnl_success) {
+        status = dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user);
     }
     if (status == dnnl_success && s->add) {
         status = dnnl_post_ops_create(&sum);
@@ -120,6 +127,7 @@ static fovea_status make_primitive(fvi_onednn *lib, const shape *s, const descs 
         status = dnnl_primitive_desc_create(&desc, &matmul, attr, lib->engine, NULL);
     }
     if (status == dnnl_success) {
+        d->scratch = *dnnl_primitive_desc_query_md(desc, dnnl_query_scratchpad_md, 0);
         status = dnnl_primitive_create(out, desc);
     }
     dnnl_primitive_desc_destroy(desc);
@@ -144,6 +152,12 @@ static fovea_status fill_entry(fvi_onednn *lib, entry *e)
         DNNL_TRY(dnnl_memory_create(&v->w, &d.w, lib->engine, DNNL_MEMORY_NONE));
         DNNL_TRY(dnnl_memory_create(&v->y, &d.y, lib->engine, DNNL_MEMORY_NONE));
         DNNL_TRY(dnnl_memory_create(&v->bias, &d.bias, lib->engine, DNNL_MEMORY_NONE));
+        size_t n_scratch = dnnl_memory_desc_get_size(&d.scratch);
+        v->scratch_data = n_scratch > 0 ? fvi_alloc(lib->alloc, n_scratch) : NULL;
+        if (n_scratch > 0 && v->scratch_data == NULL) {
+            return FOVEA_ERR_NOMEM;
+        }
+        DNNL_TRY(dnnl_memory_create(&v->scratch, &d.scratch, lib->engine, v->scratch_data));
     }
     return FOVEA_OK;
 }
@@ -214,11 +228,12 @@ static void product_part(void *arg, uint32_t part, uint32_t worker)
     dnnl_exec_arg_t buffers[] = {{DNNL_ARG_SRC, v->x},
                                  {DNNL_ARG_WEIGHTS, v->w},
                                  {DNNL_ARG_DST, v->y},
+                                 {DNNL_ARG_SCRATCHPAD, v->scratch},
                                  {DNNL_ARG_BIAS, v->bias}};
     int n_thread = omp_get_max_threads(); /* this thread may be the application's */
     omp_set_num_threads(1);
     dnnl_status_t status = dnnl_primitive_execute(e->primitive, p->lib->streams[worker],
-                                                  a->bias != NULL ? 4 : 3, buffers);
+                                                  a->bias != NULL ? 5 : 4, buffers);
     omp_set_num_threads(n_thread);
     if (status != dnnl_success) {
         p->failed = (int)status;
