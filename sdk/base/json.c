@@ -13,6 +13,10 @@ fovea_status fvi_json_parse(const char *text, size_t n_bytes, const char *name, 
 {
     json_error_t why;
     json_t *tree = json_loadb(text, n_bytes, JSON_REJECT_DUPLICATES, &why);
+    if (tree == NULL && json_error_code(&why) == json_error_numeric_overflow) {
+        /* tokenizer_config.json has "model_max_length": 1000000000000000019884624838656 */
+        tree = json_loadb(text, n_bytes, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &why);
+    }
     if (tree == NULL) {
         return FVI_FAIL(err, FOVEA_ERR_FORMAT, "%s: line %d: %s", name, why.line, why.text);
     }

@@ -11,7 +11,8 @@
 
 #define FVI_JSON_MAX_BYTES ((size_t)256 << 20)
 
-/* Parses n_bytes of text; `name` is for the error text. *out is owned by the caller (json_decref). */
+/* Parses n_bytes of text; `name` is for the error text. *out is owned by the caller (json_decref). In a text
+ * with an integer beyond 64 bits all numbers are reals. */
 fovea_status fvi_json_parse(const char *text, size_t n_bytes, const char *name, json_t **out,
                             fovea_error *err);
 /* Reads dir/file. FOVEA_ERR_NOT_FOUND when it is not there. */
