@@ -122,7 +122,7 @@ fovea_status fvi_params_matrix(fvi_params *params, const char *name, uint64_t n,
 fovea_status fvi_params_f32(fvi_params *params, const char *name, uint32_t n_dim, const uint64_t *shape,
                             const float **out, fovea_error *err)
 {
-    const void *data;
+    const void *data = NULL; /* gcc does not see that get() filled it */
     FVI_TRY(get(params, name, n_dim, shape, FVI_DTYPE_F32, &data, err));
     *out = data;
     return FOVEA_OK;
