@@ -68,9 +68,8 @@ bool fvi_acceptor_start(fvi_acceptor *acceptor, int listener, grpc_server *serve
                            : INT32_MAX;
     acceptor->wake = eventfd(0, EFD_CLOEXEC);
     acceptor->credentials = grpc_insecure_server_credentials_create();
-    acceptor->running =
-        acceptor->wake >= 0 &&
-        pthread_create(&acceptor->thread, NULL, accept_thread, acceptor) == 0;
+    acceptor->running = acceptor->wake >= 0 &&
+                        pthread_create(&acceptor->thread, NULL, accept_thread, acceptor) == 0;
     if (!acceptor->running) {
         fvi_acceptor_stop(acceptor);
         return false;

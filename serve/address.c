@@ -77,9 +77,10 @@ fovea_status fvi_address_parse(const char *text, fvi_address *out, fovea_error *
     bool loopback = false;
     bool literal = parse_host(host, &parsed, &loopback);
     if (!literal || !loopback) {
-        return fail(err, FOVEA_ERR_UNSUPPORTED, text,
-                    "only loopback is served (127.0.0.1, [::1], localhost): without TLS and tokens, "
-                    "which come later, another address would be open to everyone");
+        return fail(
+            err, FOVEA_ERR_UNSUPPORTED, text,
+            "only loopback is served (127.0.0.1, [::1], localhost): without TLS and tokens, "
+            "which come later, another address would be open to everyone");
     }
     *out = parsed;
     return FOVEA_OK;

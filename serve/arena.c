@@ -29,10 +29,9 @@ static void protobuf_free(void *arena, void *memory)
 
 void fvi_wire_arena_init(fvi_wire_arena *arena, size_t budget)
 {
-    *arena = (fvi_wire_arena){.budget = budget,
-                              .allocator = {.alloc = protobuf_alloc,
-                                            .free = protobuf_free,
-                                            .allocator_data = arena}};
+    *arena = (fvi_wire_arena){
+        .budget = budget,
+        .allocator = {.alloc = protobuf_alloc, .free = protobuf_free, .allocator_data = arena}};
 }
 
 void *fvi_wire_arena_alloc(fvi_wire_arena *arena, size_t n_bytes)

@@ -17,11 +17,11 @@
 #include <string.h>
 
 #if defined(__SANITIZE_THREAD__)
-#define FVI_TSAN 1
+#    define FVI_TSAN 1
 #elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define FVI_TSAN 1
-#endif
+#    if __has_feature(thread_sanitizer)
+#        define FVI_TSAN 1
+#    endif
 #endif
 
 #ifdef FVI_TSAN
@@ -326,9 +326,9 @@ bool fvi_call_post(fvi_server *server, const fvi_method *method, void *handle)
     fvi_tag_release(&call->tag_new);
     grpc_call_error error =
         method != NULL
-            ? grpc_server_request_registered_call(server->grpc, handle, &call->call, &call->deadline,
-                                                  &call->metadata, NULL, server->queue,
-                                                  server->queue, &call->tag_new)
+            ? grpc_server_request_registered_call(server->grpc, handle, &call->call,
+                                                  &call->deadline, &call->metadata, NULL,
+                                                  server->queue, server->queue, &call->tag_new)
             : grpc_server_request_call(server->grpc, &call->call, &call->details, &call->metadata,
                                        server->queue, server->queue, &call->tag_new);
     if (error != GRPC_CALL_OK) {

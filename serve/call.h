@@ -29,7 +29,7 @@ typedef struct fvi_call fvi_call;
 
 /* What serves one path. Callbacks run on the poller; only on_message must be set. */
 typedef struct fvi_method {
-    const char *path; /* "/package.Service/Method" */
+    const char *path;  /* "/package.Service/Method" */
     uint32_t n_posted; /* requests kept waiting in the core */
     /* Decides before the body is read; false fills *err. */
     bool (*admit)(fvi_call *call, fvi_rpc_error *err);

@@ -61,7 +61,7 @@ typedef struct fvi_answer {
     size_t n_text, text_capacity;
     Fovea__V1__Token **tokens; /* [n_token] */
     uint32_t n_token, token_capacity;
-    uint32_t n_pulled; /* tokens since the last clear, kept or not */
+    uint32_t n_pulled;       /* tokens since the last clear, kept or not */
     fvi_wire_arena accounts; /* lives as long as the request */
     Fovea__V1__PromptAccount *prompt;
 } fvi_answer;

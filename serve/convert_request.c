@@ -60,8 +60,8 @@ static bool check_messages(const Fovea__V1__GenerateRequest *request, fvi_rpc_er
         }
         for (size_t p = 0; p < message->n_parts; p++) {
             if (message->parts[p]->content_case == FOVEA__V1__PART__CONTENT__NOT_SET) {
-                return fvi_rpc_fail(err, BAD, "messages[%zu].parts[%zu]: text or media is needed", m,
-                                    p);
+                return fvi_rpc_fail(err, BAD, "messages[%zu].parts[%zu]: text or media is needed",
+                                    m, p);
             }
         }
     }
@@ -73,7 +73,8 @@ static bool check_shape(const Fovea__V1__GenerateRequest *request, fvi_rpc_error
     if (request->has_request_id_case != 0) {
         size_t n = strlen(request->request_id);
         if (n == 0 || n > FVI_ID_MAX_BYTES) {
-            return fvi_rpc_fail(err, BAD, "request_id: 1 to %d bytes, not %zu", FVI_ID_MAX_BYTES, n);
+            return fvi_rpc_fail(err, BAD, "request_id: 1 to %d bytes, not %zu", FVI_ID_MAX_BYTES,
+                                n);
         }
     }
     bool raw = request->has_raw_prompt_case != 0;
@@ -179,7 +180,8 @@ bool fvi_convert_sampling(const Fovea__V1__Sampling *sampling, const char **stop
         return fvi_rpc_fail(err, BAD, "sampling.top_p: must be above 0");
     }
     if (has_max && out->max_tokens == 0) {
-        return fvi_rpc_fail(err, BAD, "sampling.max_tokens: must be at least 1; Plan makes no token");
+        return fvi_rpc_fail(err, BAD,
+                            "sampling.max_tokens: must be at least 1; Plan makes no token");
     }
     if (out->n_logprobs > 20) {
         return fvi_rpc_fail(err, BAD, "sampling.logprobs: at most 20");
@@ -265,8 +267,10 @@ static bool decode_data_uri(const uint8_t *text, size_t n, uint8_t **copy, size_
         n_head = n > length && strncasecmp((const char *)text, heads[i], length) == 0 ? length : 0;
     }
     if (n_head == 0) {
-        return fvi_rpc_fail(err, BAD, "%s.data_uri: expected data:image/png;base64, or "
-                                      "data:image/jpeg;base64, and the file", path);
+        return fvi_rpc_fail(err, BAD,
+                            "%s.data_uri: expected data:image/png;base64, or "
+                            "data:image/jpeg;base64, and the file",
+                            path);
     }
     const char *digits = (const char *)text + n_head;
     uint8_t *file = malloc(n);
@@ -285,9 +289,8 @@ static bool decode_media(void *user, const Fovea__V1__MediaItem *media, const ch
     image_walk *walk = user;
     const fvi_scan *scan = &walk->wire->scan;
     bool uri = media->source_case == FOVEA__V1__MEDIA_ITEM__SOURCE_DATA_URI;
-    const fvi_span *span =
-        uri ? fvi_scan_span(scan, media->data_uri, strlen(media->data_uri))
-            : fvi_scan_span(scan, media->raw_bytes.data, media->raw_bytes.len);
+    const fvi_span *span = uri ? fvi_scan_span(scan, media->data_uri, strlen(media->data_uri))
+                               : fvi_scan_span(scan, media->raw_bytes.data, media->raw_bytes.len);
     char field[112];
     snprintf(field, sizeof field, "%s.%s", path, uri ? "data_uri" : "raw_bytes");
     if (span == NULL || span->n == 0) {
@@ -306,9 +309,8 @@ static bool decode_media(void *user, const Fovea__V1__MediaItem *media, const ch
                             field, walk->limits->max_pixels);
     }
     if (good) {
-        fovea_image_options options = {.size = sizeof options,
-                                       .max_bytes = walk->limits->max_bytes,
-                                       .max_pixels = left};
+        fovea_image_options options = {
+            .size = sizeof options, .max_bytes = walk->limits->max_bytes, .max_pixels = left};
         fovea_error cause = {0};
         fovea_image *image = NULL;
         fovea_status status =
@@ -333,9 +335,8 @@ bool fvi_convert_images(const fvi_wire_message *wire, const fvi_image_limits *li
 
 /* ---- session ---- */
 
-static bool add_message(const Fovea__V1__Message *message, size_t index,
-                        fovea_image *const *images, uint32_t *n_used, fovea_session *session,
-                        fvi_rpc_error *err)
+static bool add_message(const Fovea__V1__Message *message, size_t index, fovea_image *const *images,
+                        uint32_t *n_used, fovea_session *session, fvi_rpc_error *err)
 {
     fovea_error cause = {0};
     fovea_part *parts = calloc(message->n_parts, sizeof *parts);

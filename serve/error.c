@@ -24,7 +24,7 @@ bool fvi_rpc_fail(fvi_rpc_error *err, grpc_status_code code, const char *fmt, ..
 grpc_status_code fvi_rpc_code(fovea_status status)
 {
     switch (status) {
-#define FVI_RPC_CODE(name, value, text, grpc) \
+#define FVI_RPC_CODE(name, value, text, grpc)                                                      \
     case name: return GRPC_STATUS_##grpc;
         FOVEA_STATUS_LIST(FVI_RPC_CODE)
 #undef FVI_RPC_CODE

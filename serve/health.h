@@ -9,7 +9,7 @@
 #define FVI_HEALTH_MAX_WATCHERS 64
 
 typedef struct fvi_watcher {
-    fvi_call *call;     /* holds a reference */
+    fvi_call *call; /* holds a reference */
     bool known_service;
 } fvi_watcher;
 

@@ -26,7 +26,8 @@ typedef struct flag {
 static const flag flags[] = {
     {"--listen", TEXT, AT(listen), 0, 0, "HOST:PORT", "loopback address; default 127.0.0.1:50051"},
     {"--model", TEXT, AT(model), 0, 0, "DIR", "folder of the model"},
-    {"--kv-bytes", BYTES, AT(kv_bytes), 4096, UINT64_MAX, "N", "KV pool, e.g. 512MiB; default 256MiB"},
+    {"--kv-bytes", BYTES, AT(kv_bytes), 4096, UINT64_MAX, "N",
+     "KV pool, e.g. 512MiB; default 256MiB"},
     {"--precision", PRECISION, AT(precision), 0, 0, "P", "bf16 (default) or f32"},
     {"--threads", COUNT, AT(n_thread), 1, 1024, "N", "of the engine; default: cores"},
     {"--max-message-bytes", BYTES, AT(max_message_bytes), 1024, GIB, "N", "default 32MiB"},
@@ -133,7 +134,8 @@ static const flag *find_flag(const char *text, size_t n)
     return NULL;
 }
 
-fovea_status fvi_serve_options_parse(int argc, char **argv, fvi_serve_options *out, fovea_error *err)
+fovea_status fvi_serve_options_parse(int argc, char **argv, fvi_serve_options *out,
+                                     fovea_error *err)
 {
     fvi_serve_options parsed = {.listen = "127.0.0.1:50051",
                                 .kv_bytes = 256 * MIB,
@@ -173,12 +175,14 @@ fovea_status fvi_serve_options_parse(int argc, char **argv, fvi_serve_options *o
 
 void fvi_serve_options_help(FILE *stream)
 {
-    fprintf(stream, "fovead --model DIR [options]\n"
-                    "Serves a vision-language model over gRPC (fovea.v1) on a loopback address.\n\n");
+    fprintf(stream,
+            "fovead --model DIR [options]\n"
+            "Serves a vision-language model over gRPC (fovea.v1) on a loopback address.\n\n");
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
         char name[40];
         snprintf(name, sizeof name, "%s %s", flags[i].name, flags[i].value);
         fprintf(stream, "  %-24s %s\n", name, flags[i].help);
     }
-    fprintf(stream, "\nPrints \"listening on HOST:PORT\" when it serves; SIGTERM and SIGINT drain.\n");
+    fprintf(stream,
+            "\nPrints \"listening on HOST:PORT\" when it serves; SIGTERM and SIGINT drain.\n");
 }

@@ -22,7 +22,8 @@ typedef struct fvi_serve_options {
 } fvi_serve_options;
 
 /* Defaults, then argv. A text that names the flag stands in *err. */
-fovea_status fvi_serve_options_parse(int argc, char **argv, fvi_serve_options *out, fovea_error *err);
+fovea_status fvi_serve_options_parse(int argc, char **argv, fvi_serve_options *out,
+                                     fovea_error *err);
 void fvi_serve_options_help(FILE *stream);
 
 /* "65536", "64KiB", "512MiB", "2GiB"; false on anything else and past 2^63. */

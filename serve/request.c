@@ -98,6 +98,15 @@ void fvi_request_cancel_all(fvi_server *server)
 
 /* ---- poller side ---- */
 
+/* Only one stage has the request at a time: no lock. */
+static void uncount(fvi_request *r)
+{
+    if (r->counted) {
+        r->counted = false;
+        atomic_fetch_sub(&r->call->server->n_request, 1);
+    }
+}
+
 static bool admit(fvi_call *call, fvi_request_mode mode, fvi_rpc_error *err)
 {
     fvi_server *server = call->server;
@@ -120,6 +129,7 @@ static bool admit(fvi_call *call, fvi_request_mode mode, fvi_rpc_error *err)
     pthread_mutex_init(&r->lock, NULL);
     fvi_answer_init(&r->answer);
     call->user = r;
+    r->counted = true;
     atomic_fetch_add(&server->n_request, 1);
     return true;
 }
@@ -180,15 +190,15 @@ static void on_free(fvi_call *call)
     fvi_prompt_note_free(&r->note);
     fvi_answer_free(&r->answer);
     pthread_mutex_destroy(&r->lock);
-    atomic_fetch_sub(&call->server->n_request, 1);
+    uncount(r);
     free(r);
 }
 
-#define INFERENCE_METHOD(name, admit_fn)                                                         \
-    {                                                                                            \
-        .path = "/fovea.v1.Inference/" name, .n_posted = 32, .admit = (admit_fn),                \
-        .on_message = on_message, .on_close = on_close, .on_writable = on_writable,              \
-        .on_free = on_free                                                                       \
+#define INFERENCE_METHOD(name, admit_fn)                                                           \
+    {                                                                                              \
+        .path = "/fovea.v1.Inference/" name, .n_posted = 32, .admit = (admit_fn),                  \
+        .on_message = on_message, .on_close = on_close, .on_writable = on_writable,                \
+        .on_free = on_free                                                                         \
     }
 
 const fvi_method fvi_inference_generate = INFERENCE_METHOD("Generate", admit_generate);
@@ -386,6 +396,7 @@ void fvi_request_close(void *request)
     fovea_session_free(&r->session);
     atomic_fetch_sub(&call->server->pixels_held, r->n_pixel);
     unlist(r);
+    uncount(r);
     if (completion != NULL) {
         finish_answer(r, completion);
     } else {

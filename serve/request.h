@@ -25,6 +25,8 @@ struct fvi_request {
     fvi_request *next, *prev; /* in the server's list, guarded by requests_lock */
     bool listed;              /* guarded by requests_lock */
 
+    bool counted; /* in the server's n_request */
+
     /* From the build stage. */
     grpc_byte_buffer *message;
     fvi_prompt_note note;

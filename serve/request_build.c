@@ -27,8 +27,8 @@ static bool read_request(fvi_request *r, const fvi_image_limits *limits, fvi_wir
 {
     grpc_byte_buffer *message = r->message;
     r->message = NULL;
-    if (!fvi_wire_unpack(message, &fovea__v1__generate_request__descriptor, limits->max_images, wire,
-                         err)) {
+    if (!fvi_wire_unpack(message, &fovea__v1__generate_request__descriptor, limits->max_images,
+                         wire, err)) {
         return false;
     }
     const Fovea__V1__GenerateRequest *request = (const void *)wire->message;
@@ -86,7 +86,8 @@ static bool submit(fvi_request *r, const Fovea__V1__GenerateRequest *request, fv
     }
     options.deadline_ms = left_ms == INT64_MAX ? 0 : (uint64_t)left_ms;
     options.plan_only = r->mode == FVI_PLAN;
-    r->answer.keep_tokens = r->mode == FVI_STREAM || request->return_tokens || options.n_logprobs > 0;
+    r->answer.keep_tokens =
+        r->mode == FVI_STREAM || request->return_tokens || options.n_logprobs > 0;
     fovea_status status = fovea_session_generate(r->session, &options, &generation, &cause);
     if (status < 0) {
         return fvi_rpc_fail_from(err, status == FOVEA_ERR_BUDGET ? "recipe" : NULL, status, &cause);
@@ -117,7 +118,8 @@ static bool build(fvi_request *r, fvi_wire_message *wire, fvi_rpc_error *err)
     fovea_generate_options checked;
     fovea_image **images = calloc(n_image + 1, sizeof(*images));
     int64_t begin = fvi_serve_now_us();
-    bool good = images != NULL || fvi_rpc_fail(err, GRPC_STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    bool good =
+        images != NULL || fvi_rpc_fail(err, GRPC_STATUS_RESOURCE_EXHAUSTED, "out of memory");
     good = good && fvi_convert_sampling(request->sampling, stop, &checked, err) &&
            fvi_convert_images(wire, &limits, images, n_image, err);
     r->note.decode_image_ms = n_image > 0 ? (double)(fvi_serve_now_us() - begin) / 1000 : 0;

@@ -35,8 +35,8 @@ static int on_progress(void *user, uint64_t done, uint64_t total)
     return self->stopped;
 }
 
-static fovea_status open_engine(const fvi_serve_options *options, loading *load,
-                                fvi_serve_log *log, fovea_engine **out, fovea_error *err)
+static fovea_status open_engine(const fvi_serve_options *options, loading *load, fvi_serve_log *log,
+                                fovea_engine **out, fovea_error *err)
 {
     fovea_engine_options engine = {.size = sizeof engine,
                                    .precision = options->precision,

@@ -42,8 +42,7 @@ static int write_path(const frame *at, char *text, size_t size)
         return n;
     }
     int more = snprintf(text + n, size - (size_t)n, "%s%s", n > 0 ? "." : "", at->field->name);
-    if (more >= 0 && at->field->label == PROTOBUF_C_LABEL_REPEATED &&
-        (size_t)(n + more) < size) {
+    if (more >= 0 && at->field->label == PROTOBUF_C_LABEL_REPEATED && (size_t)(n + more) < size) {
         n += more;
         more = snprintf(text + n, size - (size_t)n, "[%" PRIu32 "]", at->index);
     }
@@ -333,7 +332,8 @@ static bool copy_message(walk *w, const frame *outer, const ProtobufCMessageDesc
             unsigned expected = wire_type(at.field);
             bool packed = wire == WIRE_BLOCK && at.field->label == PROTOBUF_C_LABEL_REPEATED;
             if (wire != expected && !packed) {
-                return fail(w, &at, GRPC_STATUS_INVALID_ARGUMENT, "another type than the schema has");
+                return fail(w, &at, GRPC_STATUS_INVALID_ARGUMENT,
+                            "another type than the schema has");
             }
             if (!write_varint(w, key)) {
                 return too_large(w, &at);

@@ -14,9 +14,9 @@
 #define MIN_QUOTA      ((uint64_t)256 << 20)
 
 static const fvi_method *const methods[] = {
-    &fvi_inference_generate, &fvi_inference_stream, &fvi_inference_plan, &fvi_control_server_info,
-    &fvi_control_model,      &fvi_control_stats,    &fvi_control_abort,  &fvi_health_check,
-    &fvi_health_watch,
+    &fvi_inference_generate,  &fvi_inference_stream, &fvi_inference_plan,
+    &fvi_control_server_info, &fvi_control_model,    &fvi_control_stats,
+    &fvi_control_abort,       &fvi_health_check,     &fvi_health_watch,
 };
 #define N_METHOD (sizeof methods / sizeof *methods)
 

@@ -35,9 +35,9 @@ struct fvi_server {
 
     _Atomic(fovea_engine *) engine; /* NULL while it is being loaded */
     atomic_bool draining;
-    _Atomic uint32_t n_request;    /* Inference calls that hold something */
-    _Atomic uint64_t pixels_held;  /* decoded for them */
-    _Atomic uint64_t n_id;         /* ids made for requests without one */
+    _Atomic uint32_t n_request;   /* Inference calls that hold something */
+    _Atomic uint64_t pixels_held; /* decoded for them */
+    _Atomic uint64_t n_id;        /* ids made for requests without one */
 
     pthread_mutex_t requests_lock; /* guards requests */
     fvi_request *requests;         /* those with an id under way, a doubly linked list */

@@ -17,7 +17,8 @@ static bool list_chunks(fvi_wire_message *self, fvi_rpc_error *err)
 {
     if (self->buffer->type != GRPC_BB_RAW ||
         self->buffer->data.raw.compression != GRPC_COMPRESS_NONE) {
-        return fvi_rpc_fail(err, GRPC_STATUS_UNIMPLEMENTED, "message: compression is not supported");
+        return fvi_rpc_fail(err, GRPC_STATUS_UNIMPLEMENTED,
+                            "message: compression is not supported");
     }
     grpc_slice_buffer *slices = &self->buffer->data.raw.slice_buffer;
     self->chunks = calloc(slices->count + 1, sizeof *self->chunks);
@@ -36,9 +37,8 @@ static bool list_chunks(fvi_wire_message *self, fvi_rpc_error *err)
 bool fvi_wire_unpack(grpc_byte_buffer *buffer, const ProtobufCMessageDescriptor *type,
                      uint32_t max_spans, fvi_wire_message *out, fvi_rpc_error *err)
 {
-    fvi_scan_limits limits = {.max_control_bytes = MAX_CONTROL_BYTES,
-                              .max_fields = MAX_FIELDS,
-                              .max_spans = max_spans};
+    fvi_scan_limits limits = {
+        .max_control_bytes = MAX_CONTROL_BYTES, .max_fields = MAX_FIELDS, .max_spans = max_spans};
     *out = (fvi_wire_message){.buffer = buffer};
     fvi_wire_arena_init(&out->arena, ARENA_BUDGET);
     if (!list_chunks(out, err) ||

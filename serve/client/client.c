@@ -72,8 +72,9 @@ void fovea_client_close(fovea_client **self)
     }
     grpc_channel_destroy(client->channel);
     grpc_completion_queue_shutdown(client->queue);
-    while (grpc_completion_queue_next(client->queue, gpr_inf_future(GPR_CLOCK_REALTIME), NULL)
-               .type != GRPC_QUEUE_SHUTDOWN) {
+    while (
+        grpc_completion_queue_next(client->queue, gpr_inf_future(GPR_CLOCK_REALTIME), NULL).type !=
+        GRPC_QUEUE_SHUTDOWN) {
     }
     grpc_completion_queue_destroy(client->queue);
     grpc_shutdown();
@@ -84,8 +85,7 @@ void fovea_client_close(fovea_client **self)
 static bool wait_ready(fovea_client *client, gpr_timespec until)
 {
     for (;;) {
-        grpc_connectivity_state state =
-            grpc_channel_check_connectivity_state(client->channel, 1);
+        grpc_connectivity_state state = grpc_channel_check_connectivity_state(client->channel, 1);
         if (state == GRPC_CHANNEL_READY) {
             return true;
         }
@@ -116,8 +116,8 @@ fovea_status fovea_client_open(const char *target, uint32_t timeout_ms, fovea_cl
     client->channel = grpc_channel_create(target, plain, &list);
     grpc_channel_credentials_release(plain);
     client->queue = grpc_completion_queue_create_for_next(NULL);
-    gpr_timespec until = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
-                                      gpr_time_from_millis(timeout_ms, GPR_TIMESPAN));
+    gpr_timespec until =
+        gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(timeout_ms, GPR_TIMESPAN));
     if (!wait_ready(client, until)) {
         char text[160];
         snprintf(text, sizeof text, "%.100s: no server answers there", target);
@@ -190,8 +190,8 @@ static fovea_status pump(rpc *call, int n_outstanding, message_fn fn, void *user
 {
     fovea_status status = FOVEA_OK;
     while (n_outstanding > 0) {
-        grpc_event event = grpc_completion_queue_next(
-            call->client->queue, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
+        grpc_event event = grpc_completion_queue_next(call->client->queue,
+                                                      gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
         n_outstanding--;
         if (event.tag != &call->received || call->received == NULL) {
             continue;
@@ -215,9 +215,9 @@ static fovea_status call_method(fovea_client *client, const char *path, gpr_time
     rpc call = {.client = client, .details = grpc_empty_slice()};
     grpc_metadata_array_init(&call.initial);
     grpc_metadata_array_init(&call.trailing);
-    call.call = grpc_channel_create_call(client->channel, NULL, GRPC_PROPAGATE_DEFAULTS,
-                                         client->queue, grpc_slice_from_static_string(path), NULL,
-                                         deadline, NULL);
+    call.call =
+        grpc_channel_create_call(client->channel, NULL, GRPC_PROPAGATE_DEFAULTS, client->queue,
+                                 grpc_slice_from_static_string(path), NULL, deadline, NULL);
     int n_started = start_status(&call);
     n_started += start_send(&call, request);
     n_started += start_receive(&call);

@@ -32,7 +32,7 @@ typedef struct fovea_client_request {
     const char *raw_prompt;
     const fovea_client_part *images; /* [n_image], with raw_prompt only */
     uint32_t n_image;
-    const char *recipe; /* NULL: the server's default, "none" */
+    const char *recipe;                     /* NULL: the server's default, "none" */
     const fovea_generate_options *generate; /* NULL: defaults; plan_only asks for a plan; `force` is
                                                not on the wire */
 } fovea_client_request;

@@ -46,10 +46,10 @@ static void fill_sampling(const fovea_generate_options *options, fvi_client_mess
 {
     Fovea__V1__Sampling *sampling = &out->sampling;
     fovea__v1__sampling__init(sampling);
-#define SET(CASE, case_field, field, value)                                              \
-    do {                                                                                 \
-        sampling->case_field = FOVEA__V1__SAMPLING__HAS_##CASE##_##CASE;                 \
-        sampling->field = (value);                                                       \
+#define SET(CASE, case_field, field, value)                                                        \
+    do {                                                                                           \
+        sampling->case_field = FOVEA__V1__SAMPLING__HAS_##CASE##_##CASE;                           \
+        sampling->field = (value);                                                                 \
     } while (0)
     SET(TEMPERATURE, has_temperature_case, temperature, options->temperature);
     SET(SEED, has_seed_case, seed, options->seed);
@@ -157,8 +157,8 @@ void fvi_client_message_free(fvi_client_message *message)
     *message = (fvi_client_message){0};
 }
 
-fovea_status fvi_client_read_prompt(const Fovea__V1__PromptAccount *prompt, fovea_client_result *out,
-                                    fovea_error *err)
+fovea_status fvi_client_read_prompt(const Fovea__V1__PromptAccount *prompt,
+                                    fovea_client_result *out, fovea_error *err)
 {
     snprintf(out->request_id, sizeof out->request_id, "%s", prompt->request_id);
     int32_t *ids = calloc(prompt->n_token_ids + 1, sizeof *ids);

@@ -145,7 +145,8 @@ int main(void)
         put(&in, block, n);
     }
     copy_message(SET, in.data, in.data + in.n, &out);
-    bool good = !ferror(stdin) && fwrite(out.data, 1, out.n, stdout) == out.n && fflush(stdout) == 0;
+    bool good =
+        !ferror(stdin) && fwrite(out.data, 1, out.n, stdout) == out.n && fflush(stdout) == 0;
     free(in.data);
     free(out.data);
     return good ? 0 : 1;

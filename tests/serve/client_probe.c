@@ -69,9 +69,9 @@ int main(int argc, char **argv)
     if (status == FOVEA_OK) {
         printf("model %s\ntokens %u\ntext %.*s\n", model.name, self.n_token, (int)self.n_text,
                self.text);
-        printf("finish %d\noutput %u\nvision %u\nids %zu\nfull_bytes %llu\n", (int)result.usage.finish,
-               result.usage.output_tokens, result.usage.vision_tokens, result.n_prompt_token,
-               (unsigned long long)result.ledger.full_bytes);
+        printf("finish %d\noutput %u\nvision %u\nids %zu\nfull_bytes %llu\n",
+               (int)result.usage.finish, result.usage.output_tokens, result.usage.vision_tokens,
+               result.n_prompt_token, (unsigned long long)result.ledger.full_bytes);
         fovea_client_result_free(&result);
     }
     fovea_client_close(&client);

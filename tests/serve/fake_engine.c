@@ -1,7 +1,7 @@
 /* fake_engine.c - a test double of the public API, for the transport alone.
  *
  * One thread makes a token for each running sequence per tick. What it does is steered by words in the
- * prompt: "slow" a token every 20 ms (else every tick), "fail" the generation ends with an error after
+ * prompt: "slow" a token every 20 ms (else every tick), "burst" all at once, "fail" the generation ends with an error after
  * three tokens, "floor" below the budget's floor, "nul" a token text with a NUL and a broken character.
  * Every prompt token (a byte of text; 16 for an image) and every generated one books 100 bytes of KV
  * until the session is freed. The model's name "load=N" makes loading last N ms, "missing" fails. */
@@ -162,10 +162,11 @@ static bool step(fovea_generation *g, int64_t now_ns)
     } else if (says(g, "slow") && g->tick++ % SLOW_TICKS != 0) {
         return false;
     } else {
-        g->n_made++;
-        g->session->booked += BYTES_PER_TOKEN;
-        g->session->engine->stats.kv_used_bytes += BYTES_PER_TOKEN;
-        g->session->engine->stats.output_tokens++;
+        uint32_t n = says(g, "burst") ? limit - g->n_made : 1;
+        g->n_made += n;
+        g->session->booked += (uint64_t)n * BYTES_PER_TOKEN;
+        g->session->engine->stats.kv_used_bytes += (uint64_t)n * BYTES_PER_TOKEN;
+        g->session->engine->stats.output_tokens += n;
     }
     return true;
 }
@@ -221,8 +222,8 @@ fovea_status fovea_engine_open(const fovea_engine_options *options, fovea_engine
         return FVI_FAIL(err, FOVEA_ERR_NOMEM, "out of memory");
     }
     engine->options = *options;
-    engine->stats = (fovea_engine_stats){.size = sizeof engine->stats,
-                                         .kv_capacity_bytes = options->kv_bytes};
+    engine->stats =
+        (fovea_engine_stats){.size = sizeof engine->stats, .kv_capacity_bytes = options->kv_bytes};
     pthread_mutex_init(&engine->lock, NULL);
     if (pthread_create(&engine->thread, NULL, engine_thread, engine) != 0) {
         free(engine);
@@ -469,7 +470,8 @@ fovea_status fovea_generation_usage(const fovea_generation *g, fovea_usage *out)
 
 fovea_status fovea_generation_ledger(const fovea_generation *g, fovea_ledger *out)
 {
-    uint64_t n_text = g->session->n_text, n_vision = g->session->n_image * (uint64_t)TOKENS_PER_IMAGE;
+    uint64_t n_text = g->session->n_text,
+             n_vision = g->session->n_image * (uint64_t)TOKENS_PER_IMAGE;
     *out = (fovea_ledger){.size = sizeof *out,
                           .n_layer = 2,
                           .n_kv_head = 2,
