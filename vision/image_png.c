@@ -81,13 +81,18 @@ static fovea_status reader_open(reader *self)
     if (self->info == NULL) {
         return FVI_FAIL(self->err, FOVEA_ERR_NOMEM, "PNG: no memory for the decoder");
     }
+    return FOVEA_OK;
+}
+
+/* May jump: even a setting takes memory. */
+static void set_input(reader *self)
+{
     png_set_read_fn(self->png, self, on_read);
     png_set_user_limits(self->png, self->options->max_dimension, self->options->max_dimension);
     png_set_chunk_cache_max(self->png, 64);
     png_set_chunk_malloc_max(self->png, 8 << 20);
     png_set_keep_unknown_chunks(self->png, PNG_HANDLE_CHUNK_NEVER, ignored_chunks,
                                 sizeof ignored_chunks / 5);
-    return FOVEA_OK;
 }
 
 /* Transformations to 8-bit RGB, or RGBA where there is alpha to compose. */
@@ -165,6 +170,7 @@ static fovea_status read_guarded(reader *self)
         return FVI_FAIL(self->err, self->no_memory ? FOVEA_ERR_NOMEM : FOVEA_ERR_FORMAT, "PNG: %s",
                         self->text);
     }
+    set_input(self);
     png_read_info(self->png, self->info);
     const uint32_t width = png_get_image_width(self->png, self->info);
     const uint32_t height = png_get_image_height(self->png, self->info);
