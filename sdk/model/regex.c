@@ -24,7 +24,7 @@ struct fvi_regex_run {
     const fvi_regex *regex;
     pcre2_match_data *match;
     pcre2_match_context *context;
-    pcre2_jit_stack *stack; /* NULL: the machine's own */
+    pcre2_jit_stack *stack; /* NULL: no JIT */
 };
 
 static void *pcre_alloc(size_t n_bytes, void *user)
@@ -64,8 +64,10 @@ static fovea_status compile(fvi_regex *self, const char *pattern, fovea_error *e
                                 (const char *)text, at < strlen(pattern) ? pattern + at : "");
         goto done;
     }
-    /* without JIT the interpreter runs: slower, the same matches */
-    (void)pcre2_jit_compile(self->code, PCRE2_JIT_COMPLETE);
+    /* where there is no JIT the interpreter runs: slower, the same matches */
+    if (pcre2_jit_compile(self->code, PCRE2_JIT_COMPLETE) == PCRE2_ERROR_NOMEMORY) {
+        goto done;
+    }
     status = FOVEA_OK;
 done:
     pcre2_compile_context_free(context);
@@ -135,8 +137,14 @@ fovea_status fvi_regex_run_new(const fovea_alloc *alloc, const fvi_regex *regex,
         return FOVEA_ERR_NOMEM;
     }
     pcre2_set_heap_limit(self->context, MAX_HEAP_KIB);
-    self->stack = pcre2_jit_stack_create(JIT_STACK_MIN, JIT_STACK_MAX, regex->general);
-    if (self->stack != NULL) {
+    size_t jit_bytes = 0;
+    (void)pcre2_pattern_info(regex->code, PCRE2_INFO_JITSIZE, &jit_bytes);
+    if (jit_bytes > 0) {
+        self->stack = pcre2_jit_stack_create(JIT_STACK_MIN, JIT_STACK_MAX, regex->general);
+        if (self->stack == NULL) {
+            fvi_regex_run_free(&self);
+            return FOVEA_ERR_NOMEM;
+        }
         pcre2_jit_stack_assign(self->context, NULL, self->stack);
     }
     *out = self;

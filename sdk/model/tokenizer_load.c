@@ -219,7 +219,24 @@ static fovea_status append_added(fvi_tokenizer *self, const json_t *value, const
     return FOVEA_OK;
 }
 
-static fovea_status read_added_token(fvi_tokenizer *self, const json_t *value, fovea_error *err)
+/* An id that the reference gives by itself: it numbers added tokens on, whatever the file says. A file that
+ * says something else was made by other means, and what its model was trained with cannot be known. */
+static fovea_status check_new_id(const char *content, int32_t id, int32_t expected,
+                                 fovea_error *err)
+{
+    if (id != expected) {
+        return FVI_FAIL(err, FOVEA_ERR_UNSUPPORTED,
+                        FILE_NAME
+                        ": added token \"%.60s\" with id %d, where numbering on gives %d, is not "
+                        "supported",
+                        content, id, expected);
+    }
+    return FOVEA_OK;
+}
+
+/* next_id: what a token that is not in the vocabulary would get; moves on. */
+static fovea_status read_added_token(fvi_tokenizer *self, const json_t *value, int32_t *next_id,
+                                     fovea_error *err)
 {
     const char *content;
     bool special, normalized;
@@ -237,19 +254,23 @@ static fovea_status read_added_token(fvi_tokenizer *self, const json_t *value, f
     FVI_TRY(fvi_json_bool(value, "normalized", !special, &normalized, err));
     int32_t known = fvi_vocab_find(&self->vocab, content, strlen(content));
     if (known < 0) {
+        FVI_TRY(check_new_id(content, id, *next_id, err));
         FVI_TRY(add_token(&self->vocab, id, content, err));
     } else if (known != id) {
         return FVI_FAIL(err, FOVEA_ERR_FORMAT,
                         FILE_NAME ": added token \"%.60s\" has id %d, but %d as well", content, id,
                         known);
     }
+    *next_id = FVI_MAX(*next_id, id + 1);
     self->vocab.tokens[id].special = special;
     return append_added(self, value, content, normalized, id, err);
 }
 
-static fovea_status read_added(fvi_tokenizer *self, const json_t *added, fovea_error *err)
+static fovea_status read_added(fvi_tokenizer *self, const json_t *added, size_t n_vocab,
+                               fovea_error *err)
 {
     size_t n = json_array_size(added);
+    int32_t next_id = (int32_t)n_vocab; /* at most FVI_TOKENIZER_MAX_ID: all have been added */
     if (n > MAX_ADDED) {
         return FVI_FAIL(err, FOVEA_ERR_LIMIT,
                         FILE_NAME ": %zu added tokens, at most %d are allowed", n, MAX_ADDED);
@@ -263,7 +284,7 @@ static fovea_status read_added(fvi_tokenizer *self, const json_t *added, fovea_e
         return no_memory(err);
     }
     for (size_t i = 0; i < n; i++) {
-        FVI_TRY(read_added_token(self, json_array_get(added, i), err));
+        FVI_TRY(read_added_token(self, json_array_get(added, i), &next_id, err));
     }
     fvi_added_set_sort(&self->raw);
     fvi_added_set_sort(&self->normalized);
@@ -275,12 +296,14 @@ static fovea_status read_added(fvi_tokenizer *self, const json_t *added, fovea_e
 static fovea_status read_tokenizer(fvi_tokenizer *self, const json_t *root, fovea_error *err)
 {
     const json_t *added = json_object_get(root, "added_tokens");
-    if (!json_is_object(root) || !json_is_object(json_object_get(root, "model"))) {
+    const json_t *model = json_object_get(root, "model");
+    if (!json_is_object(root) || !json_is_object(model)) {
         return FVI_FAIL(err, FOVEA_ERR_FORMAT, FILE_NAME ": no \"model\"");
     }
-    FVI_TRY(read_model(self, json_object_get(root, "model"), added, err));
+    FVI_TRY(read_model(self, model, added, err));
     FVI_TRY(fvi_pipeline_read_normalizer(self, json_object_get(root, "normalizer"), err));
-    FVI_TRY(read_added(self, added, err));
+    size_t n_vocab = json_object_size(json_object_get(model, "vocab"));
+    FVI_TRY(read_added(self, added, n_vocab, err));
     FVI_TRY(fvi_pipeline_read_pre_tokenizer(self, json_object_get(root, "pre_tokenizer"), err));
     FVI_TRY(fvi_pipeline_read_post_processor(self, json_object_get(root, "post_processor"), err));
     return fvi_pipeline_check_decoder(json_object_get(root, "decoder"), err);

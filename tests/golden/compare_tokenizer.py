@@ -5,7 +5,10 @@
 
 Each FOLDER holds a tokenizer.json. Needs the program tokenize_stream of the build folder. Compares ids and
 the text that decoding gives back; prints the number of differences, which is also what it exits with (0
-or 1). --every adds each character of Unicode between two letters; --long a few texts of 1 MB."""
+or 1). --every adds each character of Unicode between two letters; --long a few texts of 1 MB. --write stores
+what the reference says, for tests/model/test_tokenizer.c:
+
+    python tests/golden/compare_tokenizer.py samples/model --count 300 --seed 7 --write tests/golden/tokenizer.json"""
 import argparse
 import json
 import random
@@ -96,7 +99,7 @@ def run_ours(tool, folder, texts):
 def compare(tool, folder, args):
     reference = tokenizers.Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
     spec = json.loads((Path(folder) / "tokenizer.json").read_text())
-    specials = [token["content"] for token in spec["added_tokens"]]
+    specials = [token["content"] for token in spec["added_tokens"]] or ["<s>"]
     rng = random.Random(args.seed)
     texts = [random_text(rng, specials) for _ in range(args.count)]
     if args.long:
@@ -115,6 +118,9 @@ def compare(tool, folder, args):
         print(f"  {texts[i][:200]!r}\n    ours   {ours[i][0][:60]}\n    theirs {theirs[i][0][:60]}")
         if ours[i][0] == theirs[i][0]:
             print(f"    text ours {ours[i][1][:80]!r}, theirs {theirs[i][1][:80]!r}")
+    if args.write:
+        lines = (json.dumps([text, *answer], ensure_ascii=False) for text, answer in zip(texts, theirs))
+        args.write.write_text("[" + ",\n".join(lines) + "]\n")
     n_ids = sum(len(ids) for ids, _ in theirs)
     print(f"{folder}: {len(texts)} texts, {n_ids} tokens, {len(bad)} differences (tokenizers {tokenizers.__version__})")
     return len(bad)
@@ -128,6 +134,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--show", type=int, default=5, help="differences to print")
     parser.add_argument("--long", action="store_true")
+    parser.add_argument("--write", type=Path)
     parser.add_argument("--every", action="store_true")
     args = parser.parse_args()
     tool = Path(args.build) / "tests/model/tokenize_stream"
