@@ -3,7 +3,7 @@
     run.py [--jobs N] [NAME...]
 
 NAME.patch opens with two lines: `mechanism: what is broken` and `tests: MODULE.test_name ...`, the tests of
-which at least one has to fail. Everything happens in a copy of the tree (build/mutants); the named tests
+which at least one has to fail; `needs: FLAG` skips it on a CPU without that flag in /proc/cpuinfo. Everything happens in a copy of the tree (build/mutants); the named tests
 must pass in it before anything is broken. A patch that does not apply or build is a failure too: it has to
 follow the code it breaks. The last line counts: "mutants: N killed, N alive".
 """
@@ -27,6 +27,8 @@ class Mutant:
         text = path.read_text()
         self.mechanism = re.search(r"^mechanism: (.+)$", text, re.M).group(1)
         self.tests = re.search(r"^tests: (.+)$", text, re.M).group(1).split()
+        needs = re.search(r"^needs: (\w+)$", text, re.M)
+        self.needs = needs.group(1) if needs else None
         self.files = re.findall(r"^\+\+\+ b/(\S+)", text, re.M)
 
 
@@ -98,6 +100,11 @@ def main():
     asked = options.parse_args()
     mutants = [Mutant(path) for path in sorted(HERE.glob("*.patch"))
                if not asked.names or path.stem in asked.names]
+    flags = set(pathlib.Path("/proc/cpuinfo").read_text().split())
+    for mutant in mutants:
+        if mutant.needs and mutant.needs not in flags:
+            print(f"skipped {mutant.name}: the CPU has no {mutant.needs}")
+    mutants = [mutant for mutant in mutants if not mutant.needs or mutant.needs in flags]
     if not mutants:
         print("mutants: 0 killed, 1 alive")
         return 1
