@@ -110,6 +110,7 @@ fovea_status fvi_backend_cpu_open(const fovea_alloc *alloc, uint32_t n_thread, u
     backend->ops.linear = fvi_cpu_linear;
 #if FVI_HAVE_AVX512
     if ((backend->features & FOVEA_CPU_AVX512) != 0) {
+        fvi_avx512_fill_rows(&backend->ops);
         backend->ops.attn_decode = fvi_avx512_attn_decode;
         backend->ops.attn_prefill = fvi_avx512_attn_prefill;
         backend->ops.attn_full = fvi_avx512_attn_full;

@@ -31,6 +31,7 @@ fovea_status fvi_cpu_linear(fvi_backend *backend, const fvi_linear_args *args);
 #if defined(__x86_64__)
 # define FVI_HAVE_AVX512 1
 fovea_status fvi_avx512_linear(fvi_backend *backend, const fvi_linear_args *args);
+void fvi_avx512_fill_rows(fvi_ops *ops); /* norms, act, rope */
 fovea_status fvi_avx512_attn_decode(fvi_backend *backend, const fvi_attn_decode_args *args);
 fovea_status fvi_avx512_attn_prefill(fvi_backend *backend, const fvi_attn_prefill_args *args);
 fovea_status fvi_avx512_attn_full(fvi_backend *backend, const fvi_attn_full_args *args);

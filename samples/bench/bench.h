@@ -1,0 +1,66 @@
+/* bench.h - what the parts of fovea-bench share: the shapes, one measurement, how it is told.
+ *
+ * fovea-bench measures operations too, so unlike the other samples it looks behind the public headers.
+ * Threads: one. */
+#ifndef FOVEA_SAMPLES_BENCH_H
+#define FOVEA_SAMPLES_BENCH_H
+
+#include "sdk/ops/backend.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* A decoder whose weights are random. */
+typedef struct bench_shape {
+    const char *name;
+    uint32_t hidden, n_layer, n_head, n_kv_head, head_dim, mlp, vocab;
+    bool qkv_bias; /* Qwen2, else Llama */
+} bench_shape;
+
+typedef struct bench_options {
+    const bench_shape *shape;
+    const char *model; /* a folder, or NULL: the shape */
+    uint32_t n_thread, depth, n_prompt, n_decode, rounds;
+    bool json;
+} bench_options;
+
+/* The machine's read bandwidth is taken before every round of every measurement. */
+typedef struct bench {
+    const bench_options *options;
+    fvi_backend *backend;
+    uint8_t *stream; /* [stream_bytes]: more than any cache holds */
+    size_t stream_bytes;
+} bench;
+
+/* One thing to time. */
+typedef struct bench_case {
+    const char *measure, *what;
+    double bytes, flop; /* of one run; 0: not told */
+    double units;       /* tokens or images of one run; 0: not told */
+    fovea_status (*run)(void *arg);
+    void *arg;
+} bench_case;
+
+/* Medians over the rounds. */
+typedef struct bench_result {
+    double seconds, bandwidth; /* bandwidth: bytes/s read by all threads */
+    double share;              /* bytes / seconds / bandwidth, round by round */
+} bench_result;
+
+fovea_status bench_open(bench *self, const bench_options *options);
+void bench_close(bench *self);
+/* Runs and prints one line; *result may be NULL. */
+fovea_status bench_measure(bench *self, const bench_case *what, bench_result *result);
+/* Prints how much faster one result was than another. */
+void bench_ratio(const bench *self, const char *measure, const char *what, double ratio);
+
+/* Random numbers of a fixed sequence; false when memory is out. */
+void *bench_memory(size_t n_bytes);
+float *bench_floats(size_t n);
+uint16_t *bench_bf16(size_t n);
+void bench_release(const void *memory);
+
+/* The operations alone. */
+fovea_status bench_ops(bench *self);
+
+#endif
