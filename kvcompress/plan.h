@@ -1,8 +1,10 @@
 /* plan.h - what a recipe becomes for one turn: for each list, which tokens stay in which kind.
  *
- * make: scores, budget, selection; exact bytes (metadata and slack included) are computed, not guessed,
- * and bytes= is met from below as closely as whole tokens allow. apply: rewrites layer by layer, each
- * layer's fresh runs are free as soon as its kept tokens are packed, so the working space is one layer.
+ * make: scores, budget, selection (select.h); exact bytes (metadata and slack included) are computed, not
+ * guessed, and bytes= is met from below as closely as whole tokens allow. apply: rewrites layer by layer,
+ * each layer's fresh runs are free as soon as its kept tokens are packed, so the working space is one layer.
+ * keep=F keeps floor(F * tokens * lists + 0.5) slots, at least one per list and what is protected.
+ * Every target from floor_bytes on is met within 0.95 to 1.00; where everything fits, everything stays.
  * Ties go to the lower position. A turn of plain text after the first turn is kept as it is (its tokens
  * are the question; papers: never evict text first), as is anything with recipe none.
  * Called by the engine when a prompt is through. Threads: one at a time. */
@@ -11,14 +13,14 @@
 
 #include "kvcompress/recipe.h"
 
-#define FVI_KV_DROP 0xff
-
 typedef struct fvi_kv_plan {
     const fovea_alloc *alloc;
     uint32_t n_list, n_token;
+    uint32_t kinds;     /* bit per fovea_kind that may occur */
     uint8_t *kind;      /* [n_list, n_token] fovea_kind or FVI_KV_DROP */
     uint64_t n_slot;    /* kept over all lists */
-    size_t n_bytes;     /* what the turn's tokens will hold after apply in an unfragmented pool */
+    size_t n_bytes;     /* what the turn will hold after apply in an unfragmented pool; for the first
+                           turn that is realised_bytes of the ledger */
     size_t floor_bytes; /* least that bytes= may ask for here */
 } fvi_kv_plan;
 
@@ -31,12 +33,14 @@ bool fvi_kv_plan_wanted(const fvi_kv_seq *seq, const fvi_recipe *recipe);
  * in the text. */
 fovea_status fvi_kv_plan_make(const fvi_kv_seq *seq, const fvi_recipe *recipe, const fvi_kv_obs *obs,
                               fvi_kv_plan **out, fovea_error *err);
-/* FOVEA_ERR_FULL when the pool has no working space; then the sequence is unusable and must be freed. */
+/* Right after make. FOVEA_ERR_FULL or _NOMEM when there is no working space; then the sequence is unusable
+ * and must be freed. */
 fovea_status fvi_kv_plan_apply(fvi_kv_seq *seq, const fvi_kv_plan *plan);
 void fvi_kv_plan_free(fvi_kv_plan **plan);
 
-/* Least bytes= and the exact target of a recipe for a prompt, before anything ran: for refusing at
- * submission. */
+/* Least bytes= of a recipe for a first prompt, before anything ran: for refusing at submission.
+ * FOVEA_ERR_BUDGET below it (*floor_bytes is filled then too), FOVEA_ERR_ARG for a kind that the cache
+ * cannot have. */
 fovea_status fvi_kv_plan_check(const fvi_kv_geom *geom, size_t granule, const fvi_kv_span *spans,
                                uint32_t n_span, uint32_t n_token, const fvi_recipe *recipe,
                                size_t *floor_bytes, fovea_error *err);

@@ -1,20 +1,20 @@
 /* seq.h - the cached tokens of one sequence: a list per (layer, KV head), each of its own length.
  *
- * Layout of a list, in this order:
- *   sealed runs   immutable; what a plan kept, packed into extents that all lists of the sequence share,
- *                 one run per (kind, extent piece), ascending positions inside a kind
- *   fresh runs    the tokens of the turn that is being prefilled, in the base kind (f16, or f32 with f32
- *                 precision); a plan turns them into sealed runs, or they are sealed as they are
- *   decode runs   generated tokens, merged pairwise as they grow (sizes 8, 16, 32, ...), so a list has
- *                 O(log n) of them
+ * Layout of a list, turn by turn in the order of positions:
+ *   prompt        fresh runs while the turn is prefilled and until a plan: every token in the base kind
+ *                 (f16, or f32 with f32 precision); or sealed runs, what a plan kept: ordered by kind,
+ *                 ascending positions inside a kind, packed into extents that all lists share (turn.h)
+ *   generated     decode runs, merged pairwise as they grow (8, 16, up to FVI_KV_MERGE tokens)
  *   tail          up to FVI_KV_TAIL generated tokens, one block for all lists
- * Keys are stored after RoPE. Tags are stored once per sequence as spans (tag.h); a sealed run says
- * which prompt positions it holds by a bitmap. The next position belongs to the sequence and is no
- * length. All of it is booked in the pool.
+ * A run breaks where its extent ends (place.h). Keys are stored after RoPE. Tags are stored once per
+ * sequence as spans (tag.h); a sealed turn says which positions it holds by a bitmap per list. The next
+ * position belongs to the sequence and is no length. All of it is booked in the pool.
  *
  * A turn: begin_turn(spans) -> for each layer: open_layer, write rows block by block -> end_turn ->
  * fvi_kv_plan_* (plan.h) -> append per layer and commit, for every generated token.
- * Nothing but begin_turn, fork and new allocates from the heap.
+ * begin_turn prepares descriptors for all that the turn needs, so decoding does not touch the heap. Only
+ * where a fragmented pool breaks runs into more pieces than foreseen, or more tokens are generated than
+ * begin_turn was told, are more descriptors allocated.
  *
  * Called by the engine's scheduler only. Threads: one at a time. */
 #ifndef FOVEA_KVCOMPRESS_SEQ_H
@@ -26,7 +26,8 @@
 
 #include <fovea/kv.h>
 
-#define FVI_KV_TAIL 8
+#define FVI_KV_TAIL  8
+#define FVI_KV_MERGE 32 /* a merge needs that much space beside what it merges */
 
 typedef struct fvi_kv_layer_geom {
     uint32_t n_head, n_kv_head, dk, dv;
@@ -40,9 +41,11 @@ typedef struct fvi_kv_geom {
 
 /* Number of lists; list index of (layer, head) is first_list(layer) + head. */
 uint32_t fvi_kv_geom_n_list(const fvi_kv_geom *geom);
+uint32_t fvi_kv_geom_first_list(const fvi_kv_geom *geom, uint32_t layer);
 /* Bytes of one token in all lists in a kind, nominal (payload without slack). */
 size_t fvi_kv_geom_token_bytes(const fvi_kv_geom *geom, fovea_kind kind);
-/* The granule a pool for this geometry should have. */
+/* The granule a pool for this geometry should have: two rows of a list, so that a sequence's slack stays
+ * within that and a descriptor costs little beside what it describes. */
 size_t fvi_kv_geom_granule(const fvi_kv_geom *geom);
 
 typedef struct fvi_kv_seq fvi_kv_seq;
@@ -55,8 +58,9 @@ void fvi_kv_seq_free(fvi_kv_seq **seq);
 /* Shares all runs, copies the tail. Not inside a turn's prefill. */
 fovea_status fvi_kv_seq_fork(const fvi_kv_seq *seq, fvi_kv_seq **out);
 
-/* Declares the tokens that come next. n_generate: how many may be generated after them (descriptors are
- * prepared, pool bytes are not taken). FOVEA_ERR_FULL: metadata does not fit the pool. */
+/* Declares the tokens that come next: spans in order and without gaps (`first` is filled in by the
+ * sequence). n_generate: how many may be generated after them (descriptors are prepared, pool bytes are
+ * not taken). FOVEA_ERR_FULL: metadata does not fit the pool; the sequence is as it was. */
 fovea_status fvi_kv_seq_begin_turn(fvi_kv_seq *seq, const fvi_kv_span *spans, uint32_t n_span,
                                    uint32_t n_generate);
 /* Takes the fresh runs of one layer for all tokens of the turn. FOVEA_ERR_FULL. */
@@ -68,15 +72,18 @@ void fvi_kv_seq_write(fvi_kv_seq *seq, uint32_t layer, uint32_t row0, uint32_t n
 /* All layers are written: the turn's tokens count. The fresh runs stay as they are until a plan. */
 void fvi_kv_seq_end_turn(fvi_kv_seq *seq);
 
-/* Stores one generated token in one layer's tail; it is visible to views at once.
+/* Stores one generated token in one layer's tail, layers in order; it is visible to views at once.
  * FOVEA_ERR_FULL when a new tail block is needed and the pool has none (layer 0 only). */
 fovea_status fvi_kv_seq_append(fvi_kv_seq *seq, uint32_t layer, const float *k /* [n_kv_head, dk] */,
                                const float *v /* [n_kv_head, dv] */);
-/* All layers have been appended: counts the token, seals the tail when it is full. */
+/* All layers have been appended: counts the token, seals the tail when it is full and merges as far as
+ * the pool has space for it. */
 fovea_status fvi_kv_seq_commit(fvi_kv_seq *seq);
 
-/* The lists of a layer, [n_kv_head]; valid until the sequence changes. During prefill the fresh runs are
- * listed whole: n_token counts rows that are not written yet, so callers bound what they see. */
+/* The lists of a layer, [n_kv_head], NULL before the first turn; valid until the sequence changes or the lists of another layer of
+ * the same sequence are asked for (one layer's views are held, not all). Cheapest in the order of layers.
+ * During prefill the fresh runs are listed whole: n_token counts rows that are not written yet, so callers
+ * bound what they see. */
 const fvi_list_view *fvi_kv_seq_lists(const fvi_kv_seq *seq, uint32_t layer);
 
 const fvi_kv_geom *fvi_kv_seq_geom(const fvi_kv_seq *seq);

@@ -21,4 +21,7 @@ typedef enum fvi_kv_tag_flag {
     FVI_KV_TAG_GENERATED = 2,
 } fvi_kv_tag_flag;
 
+/* Beside the values of fovea_kind: a token that a list does not keep. */
+#define FVI_KV_DROP 0xff
+
 #endif

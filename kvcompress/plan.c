@@ -1,0 +1,365 @@
+/* plan.c - making a plan: what the recipe wants of this turn, scores, selection, the floor.
+ *
+ * The floor: G bytes is the most by which a selection can stay below its target (the last granule, and a
+ * row that does not fit any more), so targets of 20 G and more are met within 5%; and every list must hold
+ * its least tokens. Called by the engine. */
+#include "kvcompress/plan.h"
+
+#include "kvcompress/select.h"
+#include "kvcompress/seq_internal.h"
+
+#include <math.h>
+
+/* A turn and what the recipe makes of it before any score is known. */
+typedef struct intent {
+    const fvi_kv_span *spans; /* of the turn; only lengths and tags are read */
+    uint32_t n_span, n_token;
+    bool first_turn;
+    fvi_select select;
+    size_t all_bytes, floor_bytes, target;
+    bool keep_all;
+} intent;
+
+static fovea_status choose_kinds(intent *self, fovea_error *err)
+{
+    fvi_select *select = &self->select;
+    bool occurs[FOVEA_N_MODALITY] = {false};
+    for (uint32_t i = 0; i < self->n_span; i++) {
+        occurs[self->spans[i].modality] = true;
+    }
+    for (uint32_t m = 0; m < FOVEA_N_MODALITY; m++) {
+        const fvi_codec *codec = select->recipe->codec[m];
+        select->codec[m] = codec != NULL ? codec : fvi_codec_of(select->geom->base);
+        if (select->codec[m]->kind == FOVEA_KIND_F32 && select->geom->base != FOVEA_KIND_F32) {
+            return FVI_FAIL(err, FOVEA_ERR_ARG, "recipe: %s=f32 needs f32 precision",
+                            m == FOVEA_MODALITY_VISION ? "vision" : "text");
+        }
+        if (occurs[m]) {
+            select->kinds |= 1u << select->codec[m]->kind;
+        }
+    }
+    select->n_kind = (uint32_t)__builtin_popcount(select->kinds);
+    return FOVEA_OK;
+}
+
+/* Counts the tokens that are always kept; marks them where there is a table for it. */
+static void mark_always(intent *self)
+{
+    fvi_select *select = &self->select;
+    uint32_t first = 0, n_sink = self->first_turn ? select->recipe->n_sink : 0;
+    select->n_always = 0;
+    for (uint32_t i = 0; i < self->n_span; i++) {
+        bool is_protected = (self->spans[i].flags & FVI_KV_TAG_PROTECTED) != 0;
+        for (uint32_t t = first; t < first + self->spans[i].n; t++) {
+            bool is_always = is_protected || t < n_sink;
+            select->n_always += is_always;
+            if (select->always != NULL) {
+                select->always[t] = is_always;
+                select->modality[t] = self->spans[i].modality;
+            }
+        }
+        first += self->spans[i].n;
+    }
+    select->min_list = FVI_MAX(select->n_always, 1);
+}
+
+static size_t row_bytes_of(const fvi_select *select, uint32_t layer)
+{
+    size_t row = 0;
+    for (uint32_t m = 0; m < FOVEA_N_MODALITY; m++) {
+        fvi_kv_shape shape = fvi_kv_shape_of(select->geom, layer, select->codec[m]);
+        if ((select->kinds >> select->codec[m]->kind & 1) != 0) {
+            row = FVI_MAX(row, fvi_kv_run_bytes(&shape, 1));
+        }
+    }
+    return row;
+}
+
+/* Bytes when everything stays, and the floor. */
+static void find_limits(intent *self)
+{
+    fvi_select *select = &self->select;
+    uint32_t n_of[FOVEA_N_MODALITY] = {0};
+    for (uint32_t i = 0; i < self->n_span; i++) {
+        n_of[self->spans[i].modality] += self->spans[i].n;
+    }
+    bool one_kind = select->codec[0] == select->codec[1];
+    size_t all = 0, least = 0, row = 0;
+    for (uint32_t layer = 0; layer < select->geom->n_layer; layer++) {
+        uint32_t n_head = select->geom->layers[layer].n_kv_head;
+        fvi_kv_shape text = fvi_kv_shape_of(select->geom, layer, select->codec[0]);
+        fvi_kv_shape vision = fvi_kv_shape_of(select->geom, layer, select->codec[1]);
+        all += n_head * (one_kind ? fvi_kv_run_place_bytes(&text, self->n_token)
+                                  : fvi_kv_run_place_bytes(&text, n_of[0]) +
+                                        fvi_kv_run_place_bytes(&vision, n_of[1]));
+        size_t layer_row = row_bytes_of(select, layer);
+        least += n_head * (fvi_round_up(select->min_list * layer_row, FVI_RUN_ALIGN) +
+                           (one_kind ? 0 : FVI_RUN_ALIGN));
+        row = FVI_MAX(row, layer_row);
+    }
+    uint64_t n_all = (uint64_t)select->n_list * self->n_token;
+    uint64_t n_least = (uint64_t)select->n_list * select->min_list;
+    size_t step = row + FVI_RUN_ALIGN - 1;
+    size_t gap = select->granule + (step <= select->granule ? 0 : step) + FVI_RUN_ALIGN + 1;
+    self->all_bytes = fvi_select_whole_bytes(select, all, n_all);
+    self->floor_bytes = FVI_MAX(fvi_select_whole_bytes(select, least, n_least), 20 * gap);
+    self->floor_bytes = FVI_MIN(self->floor_bytes, self->all_bytes);
+}
+
+static fovea_status find_target(intent *self, fovea_error *err)
+{
+    const fvi_recipe *recipe = self->select.recipe;
+    size_t full = self->n_token * fvi_kv_geom_token_bytes(self->select.geom, FOVEA_KIND_F16);
+    switch (recipe->unit) {
+    case FVI_BUDGET_NONE: self->keep_all = true; return FOVEA_OK;
+    case FVI_BUDGET_KEEP: self->keep_all = recipe->amount >= 1; return FOVEA_OK;
+    case FVI_BUDGET_PERCENT:
+        self->keep_all = recipe->amount >= 100;
+        self->target = (size_t)(FVI_MIN(recipe->amount, 100.0) / 100 * (double)full);
+        break;
+    case FVI_BUDGET_BYTES: self->target = (size_t)recipe->amount; break;
+    }
+    self->keep_all = self->keep_all || self->all_bytes <= self->target;
+    if (!self->keep_all && self->target < self->floor_bytes) {
+        return FVI_FAIL(err, FOVEA_ERR_BUDGET,
+                        "recipe: %zu bytes asked, the least for this prompt is %zu", self->target,
+                        self->floor_bytes);
+    }
+    return FOVEA_OK;
+}
+
+static fovea_status intend(intent *self, fovea_error *err)
+{
+    fvi_select *select = &self->select;
+    const fvi_kv_geom *geom = select->geom;
+    select->n_list = fvi_kv_geom_n_list(geom);
+    select->n_token = self->n_token;
+    FVI_TRY(choose_kinds(self, err));
+    mark_always(self);
+    select->base_bytes = self->first_turn
+                             ? fvi_kv_seq_fixed_bytes(geom, self->n_span, select->n_kind)
+                             : fvi_kv_seq_turn_bytes(geom, self->n_span, select->n_kind);
+    find_limits(self);
+    return find_target(self, err);
+}
+
+/* The intent for the sequence's last turn. */
+static fovea_status intend_turn(const fvi_kv_seq *seq, const fvi_recipe *recipe, intent *self,
+                                fovea_error *err)
+{
+    if (seq->n_block == 0 || seq->blocks[seq->n_block - 1].turn == NULL ||
+        !seq->blocks[seq->n_block - 1].turn->fresh) {
+        return FVI_FAIL(err, FOVEA_ERR_STATE, "there is no turn to plan");
+    }
+    const fvi_kv_turn *turn = seq->blocks[seq->n_block - 1].turn;
+    uint32_t first = 0;
+    while (seq->spans[first].first < turn->first) {
+        first++;
+    }
+    *self = (intent){.spans = seq->spans + first, .n_span = seq->n_span - first,
+                     .n_token = turn->n_token, .first_turn = turn->first == 0};
+    self->select.alloc = seq->alloc;
+    self->select.geom = seq->geom;
+    self->select.recipe = recipe;
+    self->select.granule = fvi_kv_pool_granule(seq->pool);
+    return intend(self, err);
+}
+
+bool fvi_kv_plan_wanted(const fvi_kv_seq *seq, const fvi_recipe *recipe)
+{
+    if (fvi_recipe_is_none(recipe) || seq->n_block == 0 ||
+        seq->blocks[seq->n_block - 1].turn == NULL) {
+        return false;
+    }
+    uint32_t first = seq->blocks[seq->n_block - 1].turn->first;
+    for (uint32_t i = 0; i < seq->n_span; i++) {
+        if (seq->spans[i].first >= first && seq->spans[i].modality == FOVEA_MODALITY_VISION) {
+            return true;
+        }
+    }
+    return first == 0;
+}
+
+uint32_t fvi_kv_plan_needs(const fvi_kv_seq *seq, const fvi_recipe *recipe)
+{
+    intent self;
+    if (!fvi_kv_plan_wanted(seq, recipe) || recipe->scorer == NULL ||
+        intend_turn(seq, recipe, &self, NULL) < 0 || self.keep_all) {
+        return 0;
+    }
+    return recipe->scorer->needs | recipe->budget->needs;
+}
+
+fovea_status fvi_kv_plan_check(const fvi_kv_geom *geom, size_t granule, const fvi_kv_span *spans,
+                               uint32_t n_span, uint32_t n_token, const fvi_recipe *recipe,
+                               size_t *floor_bytes, fovea_error *err)
+{
+    intent self = {.spans = spans, .n_span = n_span, .n_token = n_token, .first_turn = true};
+    self.select.geom = geom;
+    self.select.recipe = recipe;
+    self.select.granule = granule;
+    fovea_status status = intend(&self, err);
+    *floor_bytes = self.floor_bytes;
+    return status;
+}
+
+/* ---- making ---- */
+
+static fovea_status take_tables(fvi_select *select, uint32_t *list_layer)
+{
+    const fovea_alloc *alloc = select->alloc;
+    size_t n_list = select->n_list, n_token = select->n_token, n_slot = n_list * n_token;
+    select->modality = fvi_calloc(alloc, n_token, 1);
+    select->always = fvi_calloc(alloc, n_token, 1);
+    select->order = fvi_calloc(alloc, n_slot, sizeof *select->order);
+    select->n_vision = fvi_calloc(alloc, n_slot, sizeof *select->n_vision);
+    select->budget = fvi_calloc(alloc, n_list, sizeof *select->budget);
+    select->high = fvi_calloc(alloc, n_list, sizeof *select->high);
+    select->weights = fvi_calloc(alloc, n_list, sizeof *select->weights);
+    select->scratch = fvi_calloc(alloc, n_list, sizeof *select->scratch);
+    select->scores = fvi_calloc(alloc, n_slot, sizeof *select->scores);
+    select->sort = fvi_calloc(alloc, 4 * n_token, sizeof *select->sort);
+    if (select->modality == NULL || select->always == NULL || select->order == NULL ||
+        select->n_vision == NULL || select->budget == NULL || select->high == NULL ||
+        select->weights == NULL || select->scratch == NULL || select->scores == NULL ||
+        select->sort == NULL || list_layer == NULL) {
+        return FOVEA_ERR_NOMEM;
+    }
+    select->list_layer = list_layer;
+    for (uint32_t layer = 0, list = 0; layer < select->geom->n_layer; layer++) {
+        for (uint32_t head = 0; head < select->geom->layers[layer].n_kv_head; head++) {
+            select->high[list] = select->n_token;
+            list_layer[list++] = layer;
+        }
+    }
+    return FOVEA_OK;
+}
+
+static void give_tables(fvi_select *select)
+{
+    const fovea_alloc *alloc = select->alloc;
+    fvi_free(alloc, select->modality);
+    fvi_free(alloc, select->always);
+    fvi_free(alloc, select->order);
+    fvi_free(alloc, select->n_vision);
+    fvi_free(alloc, select->budget);
+    fvi_free(alloc, select->high);
+    fvi_free(alloc, select->weights);
+    fvi_free(alloc, select->scratch);
+    fvi_free(alloc, select->scores);
+    fvi_free(alloc, select->sort);
+}
+
+static fovea_status score_lists(intent *self, const fvi_kv_obs *obs)
+{
+    fvi_select *select = &self->select;
+    fvi_kv_span *spans = fvi_calloc(select->alloc, self->n_span, sizeof *spans);
+    if (spans == NULL) {
+        return FOVEA_ERR_NOMEM;
+    }
+    for (uint32_t i = 0, first = 0; i < self->n_span; i++) {
+        spans[i] = self->spans[i];
+        spans[i].first = first;
+        first += spans[i].n;
+    }
+    const fvi_score_ctx ctx = {.alloc = select->alloc, .geom = select->geom, .obs = obs,
+                               .spans = spans, .n_span = self->n_span, .n_token = self->n_token,
+                               .seed = select->recipe->seed};
+    float *scores = select->scores;
+    fovea_status status = FOVEA_OK;
+    for (uint32_t layer = 0; layer < select->geom->n_layer && status >= 0; layer++) {
+        status = select->recipe->scorer->score(&ctx, layer, scores);
+        scores += (size_t)select->geom->layers[layer].n_kv_head * self->n_token;
+    }
+    fvi_free(select->alloc, spans);
+    return status;
+}
+
+/* Chooses how many tokens each list keeps, select->order says which. */
+static fovea_status choose_tokens(intent *self, const fvi_kv_obs *obs)
+{
+    fvi_select *select = &self->select;
+    if (!self->keep_all) {
+        FVI_TRY(score_lists(self, obs));
+    }
+    fvi_select_order(select);
+    uint64_t most = (uint64_t)select->n_list * self->n_token;
+    if (self->keep_all) {
+        memcpy(select->budget, select->high, select->n_list * sizeof *select->budget);
+        return FOVEA_OK;
+    }
+    if (select->recipe->unit != FVI_BUDGET_KEEP) {
+        return fvi_select_target(select, obs, self->target);
+    }
+    uint64_t total = (uint64_t)floor(select->recipe->amount * (double)most + 0.5);
+    total = FVI_MAX(total, (uint64_t)select->n_list * select->min_list);
+    return fvi_select_total(select, obs, FVI_MIN(total, most));
+}
+
+static fovea_status write_plan(const intent *self, fvi_kv_plan *plan)
+{
+    const fvi_select *select = &self->select;
+    size_t n_slot = (size_t)select->n_list * self->n_token;
+    plan->kind = fvi_alloc(plan->alloc, n_slot);
+    if (plan->kind == NULL) {
+        return FOVEA_ERR_NOMEM;
+    }
+    memset(plan->kind, FVI_KV_DROP, n_slot);
+    for (uint32_t list = 0; list < select->n_list; list++) {
+        size_t row = (size_t)list * self->n_token;
+        for (uint32_t i = 0; i < select->budget[list]; i++) {
+            uint32_t token = select->order[row + i];
+            plan->kind[row + token] = (uint8_t)select->codec[select->modality[token]]->kind;
+        }
+        plan->n_slot += select->budget[list];
+    }
+    plan->kinds = select->kinds;
+    plan->n_list = select->n_list;
+    plan->n_token = self->n_token;
+    plan->n_bytes = fvi_select_bytes(select);
+    plan->floor_bytes = self->floor_bytes;
+    return FOVEA_OK;
+}
+
+fovea_status fvi_kv_plan_make(const fvi_kv_seq *seq, const fvi_recipe *recipe, const fvi_kv_obs *obs,
+                              fvi_kv_plan **out, fovea_error *err)
+{
+    *out = NULL;
+    intent self;
+    FVI_TRY(intend_turn(seq, recipe, &self, err));
+    uint32_t needs = self.keep_all ? 0 : recipe->scorer->needs | recipe->budget->needs;
+    if (seq->state != FVI_KV_IDLE ||
+        (needs != 0 && (obs == NULL || (needs & ~obs->needs) != 0 ||
+                        obs->n_token != self.n_token || obs->n_list != self.select.n_list))) {
+        return FVI_FAIL(err, FOVEA_ERR_STATE, "the turn was not observed as the recipe needs");
+    }
+    fvi_kv_plan *plan = fvi_calloc(seq->alloc, 1, sizeof *plan);
+    uint32_t *list_layer = fvi_calloc(seq->alloc, self.select.n_list, sizeof *list_layer);
+    fovea_status status = plan == NULL ? FOVEA_ERR_NOMEM : take_tables(&self.select, list_layer);
+    if (status >= 0) {
+        plan->alloc = seq->alloc;
+        mark_always(&self);
+        status = choose_tokens(&self, obs);
+    }
+    if (status >= 0) {
+        status = write_plan(&self, plan);
+    }
+    give_tables(&self.select);
+    fvi_free(seq->alloc, list_layer);
+    if (status < 0) {
+        fvi_free(seq->alloc, plan);
+        return FVI_FAIL(err, status, "making the plan: %s", fovea_status_text(status));
+    }
+    *out = plan;
+    return FOVEA_OK;
+}
+
+void fvi_kv_plan_free(fvi_kv_plan **plan)
+{
+    fvi_kv_plan *self = *plan;
+    *plan = NULL;
+    if (self != NULL) {
+        fvi_free(self->alloc, self->kind);
+        fvi_free(self->alloc, self);
+    }
+}

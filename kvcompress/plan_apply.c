@@ -1,0 +1,166 @@
+/* plan_apply.c - rewriting a turn as its plan says: fresh runs become sealed ones, layer by layer.
+ *
+ * The sealed chain grows by one layer at a time, in one hole of the pool where there is one for all of it,
+ * and the layer's fresh chain goes back at once (unless a fork shares it). Rows that stay in the base kind
+ * are copied bit by bit, others are decoded and encoded in small groups. Called by the engine. */
+#include "kvcompress/plan.h"
+#include "kvcompress/seq_internal.h"
+
+#define GROUP 16 /* rows decoded at a time */
+
+/* One list of a layer, and the kind that is being written. */
+typedef struct rewrite {
+    fvi_kv_rows from, to;
+    const uint8_t *kind; /* [n_token] of the list */
+    uint32_t n_token;
+    float *k, *v; /* [GROUP, dk], [GROUP, dv] */
+} rewrite;
+
+/* Copies the rows of `kind`, stretch by stretch. */
+static void copy_rows(rewrite *self, uint8_t kind)
+{
+    uint32_t at = 0;
+    while (at < self->n_token) {
+        uint32_t end = at;
+        bool stays = self->kind[at] == kind;
+        while (end < self->n_token && (self->kind[end] == kind) == stays) {
+            end++;
+        }
+        if (stays) {
+            fvi_kv_rows_copy(&self->to, &self->from, end - at);
+        } else {
+            fvi_kv_rows_skip(&self->from, end - at);
+        }
+        at = end;
+    }
+}
+
+/* Writes the n rows that were gathered. */
+static void encode_group(rewrite *self, uint32_t n)
+{
+    const fvi_kv_shape *shape = &self->to.shape;
+    for (uint32_t row = 0; row < n;) {
+        uint32_t n_now = fvi_kv_rows_ready(&self->to, n - row);
+        if (n_now == 0) {
+            return;
+        }
+        shape->codec->encode(self->to.piece.data, self->to.piece.n_row, shape->dk, shape->dv,
+                             self->to.row, n_now, self->k + (size_t)row * shape->dk, shape->dk,
+                             self->v + (size_t)row * shape->dv, shape->dv);
+        self->to.row += n_now;
+        row += n_now;
+    }
+}
+
+/* Decodes the rows of `kind` and encodes them anew. */
+static void convert_rows(rewrite *self, uint8_t kind)
+{
+    const fvi_kv_shape *shape = &self->from.shape;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < self->n_token; i++) {
+        if (fvi_kv_rows_ready(&self->from, 1) == 0) {
+            return;
+        }
+        if (self->kind[i] == kind) {
+            shape->codec->decode(self->from.piece.data, self->from.piece.n_row, shape->dk, shape->dv,
+                                 self->from.row, 1, self->k + (size_t)n * shape->dk, shape->dk,
+                                 self->v + (size_t)n * shape->dv, shape->dv);
+            n++;
+        }
+        self->from.row++;
+        if (n == GROUP || (n > 0 && i + 1 == self->n_token)) {
+            encode_group(self, n);
+            n = 0;
+        }
+    }
+}
+
+static void rewrite_layer(const fvi_kv_seq *seq, fvi_kv_block *from, fvi_kv_block *to,
+                          uint32_t layer, const fvi_kv_plan *plan, float *scratch)
+{
+    const fvi_kv_geom *geom = seq->geom;
+    uint32_t first = fvi_kv_geom_first_list(geom, layer);
+    fvi_kv_shape base = fvi_kv_block_shape(geom, from, layer, 0);
+    fvi_kv_cursor at_from = fvi_kv_block_start(seq->pool, geom, from, layer);
+    fvi_kv_cursor at_to = fvi_kv_block_start(seq->pool, geom, to, layer);
+    for (uint32_t head = 0; head < geom->layers[layer].n_kv_head; head++) {
+        uint32_t list = first + head;
+        rewrite self = {.kind = plan->kind + (size_t)list * plan->n_token, .n_token = plan->n_token,
+                        .k = scratch, .v = scratch + (size_t)GROUP * base.dk};
+        for (uint32_t nth = 0; nth < to->turn->n_kind; nth++) {
+            fvi_kv_shape shape = fvi_kv_block_shape(geom, to, layer, nth);
+            self.from = fvi_kv_rows_of(seq->pool, at_from, base, plan->n_token);
+            self.to = fvi_kv_rows_of(seq->pool, at_to, shape, fvi_kv_block_rows(to, list, nth));
+            (shape.codec == base.codec ? copy_rows : convert_rows)(&self,
+                                                                   (uint8_t)shape.codec->kind);
+            fvi_kv_rows_skip(&self.to, UINT32_MAX);
+            at_to = self.to.at;
+        }
+        fvi_kv_rows_skip(&self.from, UINT32_MAX);
+        at_from = self.from.at;
+    }
+}
+
+static size_t scratch_floats(const fvi_kv_geom *geom)
+{
+    size_t most = 0;
+    for (uint32_t layer = 0; layer < geom->n_layer; layer++) {
+        most = FVI_MAX(most, (size_t)geom->layers[layer].dk + geom->layers[layer].dv);
+    }
+    return GROUP * most;
+}
+
+/* Packs and fills all layers of `to`; the chain is the turn's at every moment, so that a failure loses
+ * nothing. */
+static fovea_status seal_layers(fvi_kv_seq *seq, fvi_kv_block *from, fvi_kv_block *to,
+                                const fvi_kv_plan *plan, float *scratch)
+{
+    fvi_kv_packer packer = {.pool = seq->pool};
+    for (uint32_t layer = 0; layer < seq->geom->n_layer; layer++) {
+        packer.room += fvi_kv_block_layer_bytes(seq->geom, to, layer);
+    }
+    for (uint32_t layer = 0; layer < seq->geom->n_layer; layer++) {
+        fovea_status status = fvi_kv_block_reserve(&packer, seq->geom, to, layer);
+        to->turn->chains[0] = packer.head;
+        fvi_kv_seq_note_peak(seq, fvi_kv_meta_bytes(to->turn->n_bytes) +
+                                      fvi_kv_turn_pool_bytes(to->turn, seq->pool));
+        FVI_TRY(status);
+        rewrite_layer(seq, from, to, layer, plan, scratch);
+        if (from->turn->refs == 1) {
+            fvi_kv_chain_unref(seq->pool, &from->turn->chains[layer]);
+        }
+    }
+    return FOVEA_OK;
+}
+
+fovea_status fvi_kv_plan_apply(fvi_kv_seq *seq, const fvi_kv_plan *plan)
+{
+    fvi_kv_block *block = seq->n_block > 0 ? &seq->blocks[seq->n_block - 1] : NULL;
+    if (block == NULL || block->turn == NULL || !block->turn->fresh || seq->state != FVI_KV_IDLE ||
+        seq->tail.chain != NULL || block->turn->n_token != plan->n_token ||
+        block->turn->n_list != plan->n_list) {
+        return FOVEA_ERR_STATE;
+    }
+    float *scratch = fvi_alloc(seq->alloc, scratch_floats(seq->geom) * sizeof *scratch);
+    if (scratch == NULL) {
+        return FOVEA_ERR_NOMEM;
+    }
+    fvi_kv_block sealed = {.n_token = plan->n_token};
+    fovea_status status =
+        fvi_kv_turn_new_sealed(seq->alloc, seq->pool, seq->geom, block->turn->first, plan->n_token,
+                               plan->kinds, plan->kind, &sealed.turn);
+    if (status >= 0) {
+        sealed.n_view = sealed.turn->n_kind * fvi_kv_geom_max_kv_head(seq->geom);
+        status = seal_layers(seq, block, &sealed, plan, scratch);
+    }
+    if (status >= 0) { /* views for what there is now, and what begin_turn prepared beyond */
+        uint32_t n_spare = seq->view_capacity - FVI_MIN(seq->view_capacity, fvi_kv_seq_n_view(seq));
+        fvi_kv_turn_unref(seq->alloc, seq->pool, &block->turn);
+        *block = sealed;
+        status = fvi_kv_seq_set_views(seq, fvi_kv_seq_n_view(seq) + n_spare);
+    } else {
+        fvi_kv_turn_unref(seq->alloc, seq->pool, &sealed.turn);
+    }
+    fvi_free(seq->alloc, scratch);
+    return status;
+}

@@ -1,0 +1,20 @@
+/* score_post_vision.c - VL-Cache's score: what the text behind the last image attended to.
+ *
+ * The attention of the query window (policy.h: fvi_kv_window_first), summed per key and averaged over the
+ * query heads of a KV head, as it was observed during prefill. Modality comes in by the window alone: all
+ * keys, text and vision, compete. */
+#include "kvcompress/policy.h"
+
+static fovea_status score(const fvi_score_ctx *ctx, uint32_t layer, float *out)
+{
+    uint32_t first = fvi_kv_geom_first_list(ctx->geom, layer);
+    size_t n = (size_t)ctx->geom->layers[layer].n_kv_head * ctx->n_token;
+    memcpy(out, ctx->obs->mass + (size_t)first * ctx->n_token, n * sizeof *out);
+    return FOVEA_OK;
+}
+
+const fvi_scorer fvi_scorer_post_vision = {
+    .name = "post-vision",
+    .needs = FVI_NEED_WINDOW_MASS,
+    .score = score,
+};

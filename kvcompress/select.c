@@ -1,0 +1,207 @@
+/* select.c - ordering the tokens of lists, sharing out budgets, meeting a target in bytes.
+ *
+ * Called by plan.c. */
+#include "kvcompress/select.h"
+
+#include "kvcompress/apportion.h"
+#include "kvcompress/place.h"
+#include "kvcompress/seq_internal.h"
+
+#include <math.h>
+
+/* ---- order ---- */
+
+/* A key that grows as the score falls; -0 equals 0. */
+static uint32_t key_of(float score)
+{
+    float plain = score + 0.0f;
+    uint32_t bits;
+    memcpy(&bits, &plain, sizeof bits);
+    uint32_t rising = (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
+    return ~rising;
+}
+
+/* Positions by falling score, equal ones ascending: a stable radix sort, a byte at a time.
+ * sort: [4 * n]; the result lies in sort[0..n). */
+static void sort_positions(const float *scores, uint32_t n, uint32_t *sort)
+{
+    uint32_t *position = sort, *key = sort + n, *position2 = sort + 2 * (size_t)n;
+    uint32_t *key2 = sort + 3 * (size_t)n;
+    for (uint32_t i = 0; i < n; i++) {
+        position[i] = i;
+        key[i] = key_of(scores[i]);
+    }
+    for (uint32_t shift = 0; shift < 32; shift += 8) {
+        uint32_t start[257] = {0};
+        for (uint32_t i = 0; i < n; i++) {
+            start[(key[i] >> shift & 255) + 1]++;
+        }
+        for (uint32_t b = 0; b < 256; b++) {
+            start[b + 1] += start[b];
+        }
+        for (uint32_t i = 0; i < n; i++) {
+            uint32_t to = start[key[i] >> shift & 255]++;
+            position2[to] = position[i];
+            key2[to] = key[i];
+        }
+        uint32_t *swap = position;
+        position = position2;
+        position2 = swap;
+        swap = key;
+        key = key2;
+        key2 = swap;
+    } /* an even number of passes: the result is back in sort[0..n) */
+}
+
+static uint32_t window_of(const fvi_select *self, uint32_t k)
+{
+    double share = ceil(self->recipe->recent * k - 1e-9);
+    uint32_t n = share <= 0 ? 0 : (uint32_t)share;
+    return FVI_MIN(n, k - self->n_always);
+}
+
+static void order_list(fvi_select *self, uint32_t list)
+{
+    uint32_t n = self->n_token, n_done = 0, n_window = 0, at = 0;
+    uint32_t *order = self->order + (size_t)list * n;
+    uint32_t *n_vision = self->n_vision + (size_t)list * n;
+    sort_positions(self->scores + (size_t)list * n, n, self->sort);
+    uint8_t *taken = (uint8_t *)(self->sort + n); /* the sort is through with it */
+    memcpy(taken, self->always, n);
+    for (uint32_t i = 0; i < n; i++) {
+        if (self->always[i] != 0) {
+            order[n_done++] = i;
+        }
+    }
+    while (n_done < n) {
+        uint32_t next = n;
+        if (window_of(self, n_done + 1) > n_window) {
+            next = n - ++n_window;
+        }
+        if (next == n || taken[next] != 0) {
+            while (taken[self->sort[at]] != 0) {
+                at++;
+            }
+            next = self->sort[at];
+        }
+        taken[next] = 1;
+        order[n_done++] = next;
+    }
+    for (uint32_t i = 0, count = 0; i < n; i++) {
+        count += self->modality[order[i]] == FOVEA_MODALITY_VISION;
+        n_vision[i] = count;
+    }
+}
+
+void fvi_select_order(fvi_select *self)
+{
+    for (uint32_t list = 0; list < self->n_list; list++) {
+        order_list(self, list);
+    }
+}
+
+/* ---- bytes ---- */
+
+size_t fvi_select_list_bytes(const fvi_select *self, uint32_t list, uint32_t k)
+{
+    if (k == 0) {
+        return 0;
+    }
+    uint32_t n_vision = self->n_vision[(size_t)list * self->n_token + k - 1];
+    uint32_t layer = self->list_layer[list];
+    const fvi_codec *text = self->codec[FOVEA_MODALITY_TEXT];
+    const fvi_codec *vision = self->codec[FOVEA_MODALITY_VISION];
+    fvi_kv_shape shape = fvi_kv_shape_of(self->geom, layer, text);
+    if (text == vision) {
+        return fvi_kv_run_place_bytes(&shape, k);
+    }
+    size_t n_bytes = fvi_kv_run_place_bytes(&shape, k - n_vision);
+    shape.codec = vision;
+    return n_bytes + fvi_kv_run_place_bytes(&shape, n_vision);
+}
+
+size_t fvi_select_whole_bytes(const fvi_select *self, size_t run_bytes, uint64_t n_slot)
+{
+    return self->base_bytes + sizeof(fvi_kv_extent) + fvi_round_up(run_bytes, self->granule) +
+           fvi_kv_turn_sealed_bytes(self->n_list, self->n_token, self->n_kind, n_slot);
+}
+
+static size_t run_bytes_of(const fvi_select *self, uint64_t *n_slot)
+{
+    size_t run_bytes = 0;
+    *n_slot = 0;
+    for (uint32_t list = 0; list < self->n_list; list++) {
+        run_bytes += fvi_select_list_bytes(self, list, self->budget[list]);
+        *n_slot += self->budget[list];
+    }
+    return run_bytes;
+}
+
+size_t fvi_select_bytes(const fvi_select *self)
+{
+    uint64_t n_slot;
+    size_t run_bytes = run_bytes_of(self, &n_slot);
+    return fvi_select_whole_bytes(self, run_bytes, n_slot);
+}
+
+/* ---- budgets ---- */
+
+fovea_status fvi_select_total(fvi_select *self, const fvi_kv_obs *obs, uint64_t total)
+{
+    const fvi_budget_ctx ctx = {.alloc = self->alloc, .geom = self->geom, .obs = obs,
+                                .scores = self->scores, .n_token = self->n_token, .total = total,
+                                .min_list = self->min_list};
+    FVI_TRY(self->recipe->budget->weigh(&ctx, self->weights));
+    return fvi_apportion(self->weights, self->n_list, total, self->min_list, self->high,
+                         self->scratch, self->budget);
+}
+
+/* Adds single tokens, to the list that is owed most, while the target allows any. */
+static void fill_up(fvi_select *self, size_t target)
+{
+    uint64_t n_slot;
+    size_t run_bytes = run_bytes_of(self, &n_slot);
+    for (;;) {
+        uint32_t best = self->n_list;
+        double owed = -1;
+        size_t best_bytes = 0;
+        for (uint32_t list = 0; list < self->n_list; list++) {
+            uint32_t k = self->budget[list];
+            double due = self->weights[list] / (k + 1.0);
+            if (k == self->n_token || due <= owed) {
+                continue;
+            }
+            size_t n_bytes = run_bytes - fvi_select_list_bytes(self, list, k) +
+                             fvi_select_list_bytes(self, list, k + 1);
+            if (fvi_select_whole_bytes(self, n_bytes, n_slot + 1) <= target) {
+                best = list;
+                owed = due;
+                best_bytes = n_bytes;
+            }
+        }
+        if (best == self->n_list) {
+            return;
+        }
+        self->budget[best]++;
+        run_bytes = best_bytes;
+        n_slot++;
+    }
+}
+
+fovea_status fvi_select_target(fvi_select *self, const fvi_kv_obs *obs, size_t target)
+{
+    uint64_t fits = (uint64_t)self->n_list * self->min_list;
+    uint64_t exceeds = (uint64_t)self->n_list * self->n_token;
+    while (exceeds - fits > 1) {
+        uint64_t middle = fits + (exceeds - fits) / 2;
+        FVI_TRY(fvi_select_total(self, obs, middle));
+        if (fvi_select_bytes(self) <= target) {
+            fits = middle;
+        } else {
+            exceeds = middle;
+        }
+    }
+    FVI_TRY(fvi_select_total(self, obs, fits));
+    fill_up(self, target);
+    return FOVEA_OK;
+}

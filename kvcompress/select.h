@@ -1,0 +1,50 @@
+/* select.h - from scores and a budget to the tokens that stay.
+ *
+ * Each list's tokens are put in an order in which they are kept: the first k of the order are what a budget
+ * of k keeps, for every k. Order: what is always kept (sinks, protected), then, as k grows, the recent
+ * window (the latest ceil(recent * k) tokens, within what the always kept leave) and the best scores;
+ * equal scores by lower position. So a larger budget keeps all that a smaller one does, and the bytes of a
+ * budget follow from counts. Called by plan.c. Threads: any. */
+#ifndef FOVEA_KVCOMPRESS_SELECT_H
+#define FOVEA_KVCOMPRESS_SELECT_H
+
+#include "kvcompress/recipe.h"
+
+typedef struct fvi_select {
+    const fovea_alloc *alloc;
+    const fvi_kv_geom *geom;
+    const fvi_recipe *recipe;
+    uint32_t n_list, n_token;
+    uint32_t n_always;            /* sinks and protected tokens */
+    uint32_t min_list;            /* least tokens of a list */
+    const fvi_codec *codec[FOVEA_N_MODALITY];
+    uint32_t kinds;               /* bit per kind of the modalities that occur */
+    uint32_t n_kind;
+    size_t granule;
+    size_t base_bytes;            /* metadata that does not depend on the selection */
+    uint8_t *modality;            /* [n_token] */
+    uint8_t *always;              /* [n_token] */
+    uint32_t *order;              /* [n_list, n_token] */
+    uint32_t *n_vision;           /* [n_list, n_token] vision tokens in order[0..i] */
+    uint32_t *budget;             /* [n_list] tokens kept */
+    double *weights, *scratch;    /* [n_list] */
+    uint32_t *high;               /* [n_list] n_token each */
+    float *scores;                /* [n_list, n_token] */
+    uint32_t *sort;               /* [4 * n_token] */
+    const uint32_t *list_layer;   /* [n_list] */
+} fvi_select;
+
+/* Puts the tokens of all lists in order. scores are filled by the caller. */
+void fvi_select_order(fvi_select *self);
+/* Bytes that a list keeping k tokens takes, up to where the next run starts. */
+size_t fvi_select_list_bytes(const fvi_select *self, uint32_t list, uint32_t k);
+/* All bytes of a turn whose runs take run_bytes and hold n_slot tokens. */
+size_t fvi_select_whole_bytes(const fvi_select *self, size_t run_bytes, uint64_t n_slot);
+/* All bytes of the budgets in self->budget. */
+size_t fvi_select_bytes(const fvi_select *self);
+/* Shares out exactly `total` tokens. */
+fovea_status fvi_select_total(fvi_select *self, const fvi_kv_obs *obs, uint64_t total);
+/* Keeps as much as `target` bytes allow: the largest total, then token by token. */
+fovea_status fvi_select_target(fvi_select *self, const fvi_kv_obs *obs, size_t target);
+
+#endif

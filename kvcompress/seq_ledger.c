@@ -1,0 +1,307 @@
+/* seq_ledger.c - what a sequence holds, what it will hold, and the account of it.
+ *
+ * Descriptors that are prepared for tokens to be generated count as generated, all other metadata belongs
+ * to the prompt, so that
+ *     realised_bytes + generated_bytes == fvi_kv_seq_bytes
+ * Called by the engine, the plan and the files of seq_internal.h. */
+#include "kvcompress/seq_internal.h"
+
+#include "kvcompress/codecs.h"
+
+size_t fvi_kv_seq_bytes(const fvi_kv_seq *seq)
+{
+    size_t n_bytes = fvi_kv_meta_bytes(sizeof *seq) +
+                     fvi_kv_meta_bytes(seq->n_span * sizeof *seq->spans) +
+                     fvi_kv_meta_bytes(seq->block_capacity * sizeof *seq->blocks) +
+                     fvi_kv_seq_view_bytes(seq) + fvi_kv_chain_bytes(seq->pool, seq->tail.chain);
+    for (uint32_t i = 0; i < seq->n_block; i++) {
+        const fvi_kv_block *block = &seq->blocks[i];
+        n_bytes += fvi_kv_chain_bytes(seq->pool, block->chain);
+        if (block->turn != NULL) {
+            n_bytes += fvi_kv_meta_bytes(block->turn->n_bytes) +
+                       fvi_kv_turn_pool_bytes(block->turn, seq->pool);
+        }
+    }
+    return n_bytes;
+}
+
+void fvi_kv_seq_note_peak(fvi_kv_seq *seq, size_t extra)
+{
+    seq->peak_bytes = FVI_MAX(seq->peak_bytes, fvi_kv_seq_bytes(seq) + extra);
+}
+
+size_t fvi_kv_seq_peak_bytes(const fvi_kv_seq *seq)
+{
+    return seq->peak_bytes;
+}
+
+static size_t prompt_view_bytes(const fvi_kv_geom *geom, uint32_t n_view)
+{
+    return fvi_kv_geom_max_kv_head(geom) * sizeof(fvi_list_view) + n_view * sizeof(fvi_run_view);
+}
+
+size_t fvi_kv_seq_fixed_bytes(const fvi_kv_geom *geom, uint32_t n_span, uint32_t n_kind)
+{
+    return fvi_kv_meta_bytes(sizeof(fvi_kv_seq)) + fvi_kv_meta_bytes(n_span * sizeof(fvi_kv_span)) +
+           sizeof(fvi_kv_block) + prompt_view_bytes(geom, n_kind * fvi_kv_geom_max_kv_head(geom));
+}
+
+size_t fvi_kv_seq_turn_bytes(const fvi_kv_geom *geom, uint32_t n_span, uint32_t n_kind)
+{
+    return (size_t)n_span * sizeof(fvi_kv_span) + sizeof(fvi_kv_block) +
+           (size_t)n_kind * fvi_kv_geom_max_kv_head(geom) * sizeof(fvi_run_view);
+}
+
+/* ---- forecasts: every granule a piece of its own, every kind as large as the largest ---- */
+
+static size_t worst_layer_bytes(const fvi_kv_geom *geom, uint32_t layer, uint32_t n_token,
+                                size_t granule, bool base_only)
+{
+    size_t worst = 0;
+    for (uint32_t i = 0; fvi_codec_at(i) != NULL; i++) {
+        const fvi_codec *codec = fvi_codec_at(i);
+        if (codec->kind == geom->base || (codec->kind != FOVEA_KIND_F32 && !base_only)) {
+            fvi_kv_shape shape = fvi_kv_shape_of(geom, layer, codec);
+            worst = FVI_MAX(worst, fvi_kv_run_worst_bytes(&shape, n_token, granule));
+        }
+    }
+    return worst * geom->layers[layer].n_kv_head;
+}
+
+static size_t worst_token_bytes(const fvi_kv_geom *geom, uint32_t n_token, size_t granule)
+{
+    size_t n_bytes = 0;
+    for (uint32_t layer = 0; layer < geom->n_layer; layer++) {
+        n_bytes += worst_layer_bytes(geom, layer, n_token, granule, true);
+    }
+    return n_bytes;
+}
+
+static uint32_t worst_views(const fvi_kv_geom *geom, uint32_t n_token, size_t granule)
+{
+    uint32_t worst = 0;
+    for (uint32_t layer = 0; layer < geom->n_layer; layer++) {
+        fvi_kv_shape shape = fvi_kv_shape_of(geom, layer, fvi_codec_of(geom->base));
+        uint32_t n = fvi_kv_run_worst_pieces(&shape, n_token, granule) + FOVEA_N_KIND;
+        worst = FVI_MAX(worst, n * geom->layers[layer].n_kv_head);
+    }
+    return worst;
+}
+
+size_t fvi_kv_forecast_bytes(const fvi_kv_seq *seq, const fvi_kv_geom *geom, size_t granule,
+                             uint32_t n_span, uint32_t n_token, uint32_t n_generate)
+{
+    uint32_t n_list = fvi_kv_geom_n_list(geom);
+    uint32_t n_block = n_generate / FVI_KV_MERGE + 8;
+    uint32_t n_view = worst_views(geom, n_token, granule) +
+                      n_block * fvi_kv_geom_max_kv_head(geom);
+    uint32_t n_all_span = n_span + 1;
+    size_t n_bytes = 0, worst = 0;
+    for (uint32_t layer = 0; layer < geom->n_layer; layer++) {
+        size_t layer_bytes = worst_layer_bytes(geom, layer, n_token, granule, false);
+        n_bytes += layer_bytes;
+        worst = FVI_MAX(worst, layer_bytes);
+    }
+    n_bytes += worst + fvi_kv_turn_fresh_bytes(geom->n_layer) +
+               fvi_kv_turn_sealed_bytes(n_list, n_token, FOVEA_N_KIND, (uint64_t)n_list * n_token);
+    if (seq == NULL) {
+        n_bytes += fvi_kv_meta_bytes(sizeof(fvi_kv_seq));
+    } else { /* what is there is held beside its larger copy for a moment */
+        n_block += seq->n_block;
+        n_view += fvi_kv_seq_n_view(seq);
+        n_all_span += seq->n_span;
+        n_bytes += seq->n_tail > 0 ? worst_token_bytes(geom, seq->n_tail, granule) : 0;
+    }
+    return n_bytes + fvi_kv_meta_bytes(n_all_span * sizeof(fvi_kv_span)) +
+           fvi_kv_meta_bytes(n_block * sizeof(fvi_kv_block)) +
+           2 * fvi_kv_meta_bytes(prompt_view_bytes(geom, n_view));
+}
+
+size_t fvi_kv_seq_growth_bytes(const fvi_kv_seq *seq, uint32_t n_generate)
+{
+    const fvi_kv_geom *geom = seq->geom;
+    size_t granule = fvi_kv_pool_granule(seq->pool);
+    uint64_t n_filled = (uint64_t)seq->n_tail + n_generate;
+    if (n_generate == 0) {
+        return 0;
+    }
+    uint64_t n_new = (n_filled - 1) / FVI_KV_TAIL + 1 - (seq->tail.chain != NULL ? 1 : 0);
+    size_t n_bytes = n_new * worst_token_bytes(geom, FVI_KV_TAIL, granule);
+    if (n_filled >= FVI_KV_TAIL) { /* the longest merge that can come */
+        uint64_t n_run = n_filled;
+        for (uint32_t i = seq->n_block; i-- > 0 && seq->blocks[i].turn == NULL;) {
+            n_run += seq->blocks[i].n_token;
+        }
+        uint32_t n_merge = FVI_KV_MERGE;
+        while (n_merge > n_run) {
+            n_merge /= 2;
+        }
+        n_bytes += worst_token_bytes(geom, n_merge, granule);
+    }
+    uint32_t n_view = fvi_kv_seq_n_view(seq) + worst_views(geom, (uint32_t)FVI_MIN(n_filled, UINT32_MAX / 2), granule) +
+                      4 * fvi_kv_geom_max_kv_head(geom);
+    uint64_t n_block = seq->n_block + n_new + 4;
+    return n_bytes + fvi_kv_meta_bytes(prompt_view_bytes(geom, n_view)) +
+           (n_block > seq->block_capacity ? fvi_kv_meta_bytes(n_block * sizeof(fvi_kv_block)) : 0);
+}
+
+/* ---- ledger ---- */
+
+
+/* Where the ledger's figures and its rows are collected; either may be NULL. */
+typedef struct account {
+    const fvi_kv_seq *seq;
+    fovea_ledger *ledger;
+    fovea_ledger_row *rows; /* [n_list] */
+    uint64_t payload;
+} account;
+
+static void count_rows(account *self, uint32_t layer, uint32_t list, const fvi_codec *codec,
+                       fovea_modality modality, uint64_t n)
+{
+    fvi_kv_shape shape = fvi_kv_shape_of(self->seq->geom, layer, codec);
+    uint64_t n_bytes = n * fvi_kv_run_bytes(&shape, 1);
+    bool is_vision = modality == FOVEA_MODALITY_VISION;
+    self->payload += n_bytes;
+    if (self->ledger != NULL) {
+        *(is_vision ? &self->ledger->vision_bytes : &self->ledger->text_bytes) += n_bytes;
+        *(is_vision ? &self->ledger->kept_vision_slots : &self->ledger->kept_text_slots) += n;
+        self->ledger->kind_bytes[codec->kind] += n_bytes;
+        self->ledger->kind_slots[codec->kind] += n;
+    }
+    if (self->rows != NULL) {
+        fovea_ledger_row *row = &self->rows[list];
+        *(is_vision ? &row->n_vision : &row->n_text) += (uint32_t)n;
+        *(is_vision ? &row->vision_bytes : &row->text_bytes) += n_bytes;
+    }
+}
+
+static const fvi_kv_span *span_at(const fvi_kv_span *span, uint32_t position)
+{
+    while (position - span->first >= span->n) {
+        span++;
+    }
+    return span;
+}
+
+/* A fresh turn holds every token in the layers that are open. */
+static void account_fresh(account *self, const fvi_kv_turn *turn, const fvi_kv_span *first)
+{
+    const fvi_kv_geom *geom = self->seq->geom;
+    uint32_t list = 0;
+    for (uint32_t layer = 0; layer < geom->n_layer; layer++) {
+        for (uint32_t head = 0; head < geom->layers[layer].n_kv_head; head++, list++) {
+            const fvi_kv_span *end = self->seq->spans + self->seq->n_span;
+            for (const fvi_kv_span *span = first;
+                 span < end && span->first - turn->first < turn->n_token; span++) {
+                uint32_t n = turn->chains[layer] != NULL ? span->n : 0;
+                count_rows(self, layer, list, turn->codec[0], (fovea_modality)span->modality, n);
+            }
+        }
+    }
+}
+
+static void account_sealed(account *self, const fvi_kv_turn *turn, const fvi_kv_span *first)
+{
+    const fvi_kv_geom *geom = self->seq->geom;
+    fvi_kv_turn_iter at = {.turn = turn, .token = UINT32_MAX};
+    const fvi_kv_span *span = first;
+    uint32_t layer = 0, list_end = geom->layers[0].n_kv_head, list = 0;
+    while (fvi_kv_turn_next(&at)) {
+        if (at.list != list) {
+            list = at.list;
+            span = first;
+        }
+        while (at.list >= list_end) {
+            list_end += geom->layers[++layer].n_kv_head;
+        }
+        span = span_at(span, turn->first + at.token);
+        count_rows(self, layer, list, turn->codec[at.nth], (fovea_modality)span->modality, 1);
+    }
+}
+
+static void account_turns(account *self)
+{
+    const fvi_kv_seq *seq = self->seq;
+    for (uint32_t i = 0; i < seq->n_block; i++) {
+        const fvi_kv_turn *turn = seq->blocks[i].turn;
+        if (turn != NULL) {
+            const fvi_kv_span *first = span_at(seq->spans, turn->first);
+            (turn->fresh ? account_fresh : account_sealed)(self, turn, first);
+        }
+    }
+}
+
+static uint32_t n_extent_of(const fvi_kv_turn *turn)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < turn->n_chain; i++) {
+        for (const fvi_kv_extent *extent = turn->chains[i]; extent != NULL; extent = extent->next) {
+            n++;
+        }
+    }
+    return n;
+}
+
+/* Metadata and slack of the prompt's turns. */
+static void account_shared(account *self)
+{
+    const fvi_kv_seq *seq = self->seq;
+    fovea_ledger *out = self->ledger;
+    size_t metadata = fvi_kv_meta_bytes(sizeof *seq) +
+                      fvi_kv_meta_bytes(seq->n_span * sizeof *seq->spans);
+    size_t pool_bytes = 0;
+    uint32_t n_view = 0;
+    for (uint32_t i = 0; i < seq->n_block; i++) {
+        const fvi_kv_turn *turn = seq->blocks[i].turn;
+        if (turn == NULL) {
+            continue;
+        }
+        size_t extents = n_extent_of(turn) * sizeof(fvi_kv_extent);
+        n_view += seq->blocks[i].n_view;
+        metadata += fvi_kv_meta_bytes(turn->n_bytes) + sizeof(fvi_kv_block) + extents;
+        pool_bytes += fvi_kv_turn_pool_bytes(turn, seq->pool) - extents;
+    }
+    if (seq->lists != NULL) {
+        metadata += prompt_view_bytes(seq->geom, n_view);
+    }
+    out->metadata_bytes = metadata;
+    out->slack_bytes = pool_bytes - self->payload;
+    out->shared_bytes = out->metadata_bytes + out->slack_bytes;
+    out->realised_bytes = out->text_bytes + out->vision_bytes + out->shared_bytes;
+    out->generated_bytes = fvi_kv_seq_bytes(seq) - out->realised_bytes;
+}
+
+void fvi_kv_seq_ledger(const fvi_kv_seq *seq, fovea_ledger *out)
+{
+    const fvi_kv_geom *geom = seq->geom;
+    *out = (fovea_ledger){.size = sizeof *out,
+                          .n_layer = geom->n_layer,
+                          .n_kv_head = fvi_kv_geom_max_kv_head(geom),
+                          .activation_peak_bytes = out->activation_peak_bytes,
+                          .floor_bytes = out->floor_bytes,
+                          .peak_bytes = seq->peak_bytes};
+    for (uint32_t i = 0; i < seq->n_span; i++) {
+        const fvi_kv_span *span = &seq->spans[i];
+        if ((span->flags & FVI_KV_TAG_GENERATED) == 0) {
+            bool is_vision = span->modality == FOVEA_MODALITY_VISION;
+            *(is_vision ? &out->vision_tokens : &out->text_tokens) += span->n;
+            out->full_bytes += span->n * fvi_kv_geom_token_bytes(geom, FOVEA_KIND_F16);
+        }
+    }
+    account self = {.seq = seq, .ledger = out};
+    account_turns(&self);
+    account_shared(&self);
+}
+
+void fvi_kv_seq_ledger_rows(const fvi_kv_seq *seq, fovea_ledger_row *rows)
+{
+    uint32_t list = 0;
+    for (uint32_t layer = 0; layer < seq->geom->n_layer; layer++) {
+        for (uint32_t head = 0; head < seq->geom->layers[layer].n_kv_head; head++) {
+            rows[list++] = (fovea_ledger_row){.layer = layer, .kv_head = head};
+        }
+    }
+    account self = {.seq = seq, .rows = rows};
+    account_turns(&self);
+}
