@@ -96,7 +96,7 @@ static size_t mutate(uint8_t *data, size_t n, uint64_t *state)
         default:
             if (n + length <= MAX_BYTES) {
                 memmove(data + at + length, data + at, n - at);
-                memcpy(data + at, data + next_random(state) % (n - 8), length);
+                memmove(data + at, data + next_random(state) % (n - 8), length);
                 n += length;
             }
         }
