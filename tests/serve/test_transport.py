@@ -1,6 +1,9 @@
 """fovead without a model (the double of the engine): start, stop, limits, bad peers, the C client."""
+import contextlib
+import io
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -281,6 +284,23 @@ class Descriptors(unittest.TestCase):
             self.assertEqual(reply.completion.usage.output_tokens, 3)
             client.close()
             self.assertEqual(server.stop(), 0)
+
+
+class Readme(Wire):
+    def test_example(self):
+        """The program in serve/README.md, as it stands there."""
+        root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        with open(os.path.join(root, "serve", "README.md"), encoding="utf-8") as file:
+            program = re.search(r"```python\n(.*?)```", file.read(), re.S).group(1)
+        path = os.path.join(wire.FOLDER, "scene.png")
+        with open(path, "wb") as file:
+            file.write(png())
+        program = program.replace("127.0.0.1:50051", self.server.address).replace(
+            "scene.png", path)
+        shown = io.StringIO()
+        with contextlib.redirect_stdout(shown):
+            exec(compile(program, "README.md", "exec"), {})  # pylint: disable=exec-used
+        self.assertRegex(shown.getvalue(), r"^(w|\u00e9)+\n\d+ of \d+ bytes\n$")
 
 
 class CClient(Wire):
