@@ -26,6 +26,7 @@ static const fuzz_target *const targets[] = {
     &fuzz_configs,
     &fuzz_preprocessor,
     &fuzz_tokenizer,
+    &fuzz_recipe,
 };
 
 typedef struct seeds {
