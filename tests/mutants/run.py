@@ -55,7 +55,7 @@ def run(*command, **more):
 
 
 def build(jobs, tests):
-    """Builds what the tests need. A test MODULE.NAME is the program NAME; others need everything."""
+    """Builds what the tests need. A test MODULE.NAME is the program NAME; scripts need everything."""
     known = set(re.findall(r"^([\w-]+): phony$", run("ninja", "-C", BUILD, "-t", "targets", "all").stdout, re.M))
     targets = [test.split(".")[1] for test in tests]
     return run("ninja", "-C", BUILD, "-j", jobs, *(targets if set(targets) <= known else ["all"]))
