@@ -51,6 +51,7 @@ typedef struct fovea_generate_options {
     uint64_t deadline_ms;   /* from now; default none */
     const char *const *stop; /* [n_stop] texts that end the answer and are not part of it; copied */
     uint32_t n_stop;        /* at most 16 */
+    uint32_t ignore_end;    /* 1: the model's end token is a token like others (benches) */
     uint32_t plan_only;     /* 1: prefill and plan, then finish without a token */
     const char *force;      /* answer with this text instead of sampling (teacher forcing); the tokens
                                are emitted with the log-probabilities the model gives them */
