@@ -49,7 +49,7 @@ endfunction()
 function(fovea_test module name)
   cmake_parse_arguments(ARG "SLOW" "" "LIBRARIES" ${ARGN})
   add_executable(${name} ${name}.c)
-  target_link_libraries(${name} PRIVATE fovea_flags fovea_all cmocka ${ARG_LIBRARIES})
+  target_link_libraries(${name} PRIVATE fovea_flags ${ARG_LIBRARIES} fovea_all cmocka)
   target_compile_definitions(${name} PRIVATE FOVEA_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   add_test(NAME ${module}.${name} COMMAND ${name})
   set_tests_properties(${module}.${name} PROPERTIES TIMEOUT 300
