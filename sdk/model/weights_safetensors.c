@@ -438,7 +438,7 @@ static fovea_status export_entry(const entry *e, fvi_tensor *out, fovea_error *e
                         "tensor \"%.100s\": %u dimensions, more than %d", e->name, e->n_dim,
                         FVI_TENSOR_MAX_DIM);
     }
-    if ((uintptr_t)e->data % e->dtype->n_bytes != 0) {
+    if (e->end > e->begin && (uintptr_t)e->data % e->dtype->n_bytes != 0) {
         return FVI_FAIL(err, FOVEA_ERR_UNSUPPORTED, "tensor \"%.100s\" is not aligned in its file",
                         e->name);
     }
