@@ -105,6 +105,16 @@ def make_pngs(save):
                                       "ignore": rgba[..., :3]})
 
 
+def make_odd_pngs(save):
+    """Orientation in eXIf, which Pillow's exif_transpose honours too; and a crowd of chunks nobody needs."""
+    samples = noise(99, WIDTH * HEIGHT * 3).reshape(HEIGHT, WIDTH, 3).astype(int)
+    turned = png(samples, 2, 8, False, [(b"eXIf", exif(6, True)[6:])])
+    save("turned6.png", turned, {"white": np.array(ImageOps.exif_transpose(Image.open(io.BytesIO(turned))))})
+    crowd = [(b"tEXt", b"key\0value")] * 150 + [(b"iCCP", b"x\0\0" + zlib.compress(bytes(200000), 9))]
+    crowd += [(b"prVt", b"?")] * 150 + [(b"zTXt", b"k\0\0" + zlib.compress(bytes(1 << 20), 9))]
+    save("crowd.png", png(samples, 2, 8, False, crowd), {"white": samples.astype(np.uint8)})
+
+
 def picture(seed, width, height, channels):
     """Smooth enough for JPEG, with an edge."""
     small = noise(seed, 4 * 3 * channels).reshape(3, 4, channels)
@@ -163,6 +173,7 @@ def main():
             lines.append(f"{name} {alpha} {width} {height} {fnv1a(pixels.tobytes()):016x}")
 
     make_pngs(save)
+    make_odd_pngs(save)
     make_jpegs(save)
     (HERE / "images.txt").write_text("\n".join(lines) + "\n")
 

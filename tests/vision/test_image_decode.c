@@ -46,7 +46,7 @@ static void test_golden_files(void **state)
         n_line++;
     }
     fclose(list);
-    assert_int_equal(n_line, 175);
+    assert_int_equal(n_line, 177);
 }
 
 /* The content says what a file is, not its name. */

@@ -3,6 +3,8 @@
  * An image is immutable and reference-counted; sessions keep their own reference, so it may be freed
  * right after it was added to a message. Pixels are 8-bit RGB in sRGB values as the file has them (no
  * colour management); alpha is composed over white unless told otherwise; the EXIF orientation is applied.
+ * 16-bit PNG keeps the high byte of every sample; four-component JPEG is taken as Adobe writes it (inverted),
+ * as Pillow does.
  *
  * Threads: functions - any; one image may be used by several threads at once. */
 #ifndef FOVEA_IMAGE_H
