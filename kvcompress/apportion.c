@@ -49,7 +49,7 @@ static double find_level(const double *weights, uint32_t n, uint64_t total, uint
 }
 
 /* Gives out what is left: evenly while it is a lot (entries of no weight), then to the largest
- * remainders. */
+ * remainders, of equal ones to the lower index. */
 static void share_rest(uint64_t rest, double *remainder, uint32_t n, const uint32_t *high,
                        uint32_t *out)
 {

@@ -1,0 +1,612 @@
+/* test_plan.c - plans: exact counts and bytes over random prompts, floors, what is always kept, ties,
+ * rewriting without loss, VL-Cache's layer budget. */
+#include "kv_test.h"
+
+#include "kvcompress/seq_internal.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#define POOL_BYTES ((size_t)64 << 20)
+
+typedef struct bench {
+    rng r;
+    test_geom g;
+    fvi_kv_pool *pool;
+    fvi_kv_seq *seq;
+    test_prompt prompt;
+    fvi_kv_obs *obs;
+} bench;
+
+static void bench_open(bench *b, uint64_t seed)
+{
+    *b = (bench){.r = {.state = seed}};
+    test_geom_default(&b->g);
+}
+
+static void bench_pool(bench *b)
+{
+    assert_int_equal(fvi_kv_pool_new(&fvi_alloc_default, POOL_BYTES,
+                                     fvi_kv_geom_granule(&b->g.geom), &b->pool), FOVEA_OK);
+}
+
+/* Observations as they come: mass falls off steeply, layers differ in density. */
+static void observe(bench *b)
+{
+    assert_int_equal(fvi_kv_obs_new(&fvi_alloc_default, &b->g.geom, b->prompt.n_token,
+                                    FVI_NEED_WINDOW_MASS | FVI_NEED_DENSITY, &b->obs), FOVEA_OK);
+    for (size_t i = 0; i < (size_t)b->obs->n_list * b->obs->n_token; i++) {
+        b->obs->mass[i] = expf(6 * rng_float(&b->r));
+    }
+    for (uint32_t layer = 0; layer < b->obs->n_layer; layer++) {
+        b->obs->density[layer] = pow(rng_float(&b->r), 4);
+    }
+}
+
+/* A turn whose rows are filled with random values, or left as they are. */
+static void prefill(bench *b, bool fill)
+{
+    if (b->seq == NULL) {
+        assert_int_equal(fvi_kv_seq_new(&fvi_alloc_default, b->pool, &b->g.geom, &b->seq), FOVEA_OK);
+    }
+    assert_int_equal(fvi_kv_seq_begin_turn(b->seq, b->prompt.spans, b->prompt.n_span, 64), FOVEA_OK);
+    for (uint32_t layer = 0; layer < b->g.geom.n_layer; layer++) {
+        assert_int_equal(fvi_kv_seq_open_layer(b->seq, layer), FOVEA_OK);
+        fvi_kv_layer_geom dims = b->g.layers[layer];
+        uint32_t k_row = dims.n_kv_head * dims.dk, v_row = dims.n_kv_head * dims.dv;
+        for (uint32_t i = 0; fill && i < b->prompt.n_token; i++) {
+            float row[2 * 512];
+            for (uint32_t c = 0; c < k_row + v_row; c++) {
+                row[c] = rng_float(&b->r);
+            }
+            fvi_kv_seq_write(b->seq, layer, i, 1, row, k_row, row + k_row, v_row);
+        }
+    }
+    fvi_kv_seq_end_turn(b->seq);
+}
+
+static void bench_close(bench *b)
+{
+    fvi_kv_obs_unref(&b->obs);
+    fvi_kv_seq_free(&b->seq);
+    if (b->pool != NULL) {
+        assert_int_equal(fvi_kv_pool_used(b->pool), 0);
+        fvi_kv_pool_free(&b->pool);
+    }
+}
+
+static fvi_recipe recipe_of(const char *text)
+{
+    fvi_recipe recipe;
+    fovea_error err = {.text = ""};
+    if (fvi_recipe_parse(text, &recipe, &err) < 0) {
+        fail_msg("%s: %s", text, err.text);
+    }
+    return recipe;
+}
+
+static fvi_kv_plan *plan_of(bench *b, const char *text)
+{
+    fvi_recipe recipe = recipe_of(text);
+    fvi_kv_plan *plan = NULL;
+    fovea_error err = {.text = ""};
+    if (fvi_kv_plan_make(b->seq, &recipe, b->obs, &plan, &err) < 0) {
+        fail_msg("%s: %s", text, err.text);
+    }
+    return plan;
+}
+
+static uint32_t kept_of(const fvi_kv_plan *plan, uint32_t list)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < plan->n_token; i++) {
+        n += plan->kind[(size_t)list * plan->n_token + i] != FVI_KV_DROP;
+    }
+    return n;
+}
+
+/* The four shapes of prompt that the acceptance names. */
+static void shaped_prompt(bench *b, uint32_t shape)
+{
+    rng *r = &b->r;
+    b->prompt = (test_prompt){.n_span = 0};
+    test_prompt_add(&b->prompt, FOVEA_MODALITY_TEXT, 1 + rng_below(r, shape == 0 ? 300 : 20));
+    uint32_t n_image = shape == 0 ? 0 : shape == 2 ? 4 : 1;
+    for (uint32_t i = 0; i < n_image; i++) {
+        test_prompt_add(&b->prompt, FOVEA_MODALITY_VISION, 64 + rng_below(r, 200));
+        if (shape != 3) {
+            test_prompt_add(&b->prompt, FOVEA_MODALITY_TEXT, 1 + rng_below(r, 30));
+        }
+    }
+}
+
+static const char *const kinds[] = {"", ",vision=int4", ",vision=int8,text=int8",
+                                    ",vision=int4,text=f16", ",vision=f16,text=int4"};
+static const char *const heads[] = {"vl-cache", "random:seed=5", "streaming",
+                                    "score=post-vision", "vl-cache:recent=0,sinks=2"};
+
+static void recipe_text(char *text, size_t n, uint32_t i, const char *amount)
+{
+    const char *head = heads[i % FVI_COUNT(heads)];
+    bool has_option = strchr(head, '=') != NULL;
+    snprintf(text, n, "%s%s%s%s", head, has_option ? "," : ":", amount,
+             kinds[(i / FVI_COUNT(heads)) % FVI_COUNT(kinds)]);
+}
+
+static void test_keep_is_exact(void **state)
+{
+    (void)state;
+    for (uint32_t round = 0; round < 200; round++) {
+        bench b;
+        bench_open(&b, 900 + round);
+        if (round % 2 == 0) {
+            test_geom_random(&b.g, &b.r);
+        }
+        bench_pool(&b);
+        shaped_prompt(&b, round % 4);
+        observe(&b);
+        prefill(&b, false);
+        char text[128], amount[32];
+        double keep = (1 + rng_below(&b.r, 999)) / 1000.0;
+        snprintf(amount, sizeof amount, "keep=%.3f", keep);
+        recipe_text(text, sizeof text, round, amount);
+        fvi_kv_plan *plan = plan_of(&b, text);
+        uint64_t n_list = fvi_kv_geom_n_list(&b.g.geom), n_all = n_list * b.prompt.n_token;
+        fvi_recipe recipe = recipe_of(text);
+        uint64_t least = n_list * FVI_MAX(1, FVI_MIN(recipe.n_sink, b.prompt.n_token));
+        uint64_t want = (uint64_t)floor(keep * (double)n_all + 0.5);
+        assert_int_equal(plan->n_slot, FVI_MAX(want, least));
+        uint64_t n = 0;
+        for (uint32_t list = 0; list < n_list; list++) {
+            uint32_t n_kept = kept_of(plan, list);
+            assert_true(n_kept >= 1);
+            n += n_kept;
+        }
+        assert_int_equal(n, plan->n_slot);
+        assert_int_equal(fvi_kv_plan_apply(b.seq, plan), FOVEA_OK);
+        fovea_ledger ledger = {.size = sizeof ledger};
+        fvi_kv_seq_ledger(b.seq, &ledger);
+        assert_int_equal(ledger.kept_text_slots + ledger.kept_vision_slots, n);
+        assert_int_equal(ledger.realised_bytes, plan->n_bytes);
+        assert_int_equal(fvi_kv_pool_used(b.pool), ledger.realised_bytes + ledger.generated_bytes);
+        fvi_kv_plan_free(&plan);
+        bench_close(&b);
+    }
+}
+
+static void test_bytes_are_met(void **state)
+{
+    (void)state;
+    double worst = 1;
+    uint32_t n_partial = 0;
+    for (uint32_t round = 0; round < 200; round++) {
+        bench b;
+        bench_open(&b, 4000 + round);
+        bench_pool(&b);
+        shaped_prompt(&b, round % 4);
+        observe(&b);
+        prefill(&b, false);
+        for (uint32_t i = 0; i < 4; i++) {
+            char text[128], amount[32];
+            double percent = i == 0 ? 5 : i == 1 ? 10 : 0.1 * (1 + rng_below(&b.r, 990));
+            snprintf(amount, sizeof amount, "bytes=%.1f%%", percent);
+            recipe_text(text, sizeof text, round * 7 + i, amount);
+            fvi_recipe recipe = recipe_of(text);
+            size_t full = b.prompt.n_token * fvi_kv_geom_token_bytes(&b.g.geom, FOVEA_KIND_F16);
+            size_t target = (size_t)(percent / 100 * (double)full), floor_bytes = 0, floor_again;
+            fvi_kv_plan *plan = NULL;
+            fovea_error err = {.text = ""};
+            fovea_status early = fvi_kv_plan_check(
+                &b.g.geom, fvi_kv_pool_granule(b.pool), b.prompt.spans, b.prompt.n_span,
+                b.prompt.n_token, &recipe, &floor_bytes, &err);
+            fovea_status status = fvi_kv_plan_make(b.seq, &recipe, b.obs, &plan, &err);
+            assert_int_equal(early, status);
+            if (status < 0) { /* refused, and what it names would have been accepted */
+                assert_int_equal(status, FOVEA_ERR_BUDGET);
+                assert_true(target < floor_bytes);
+                char number[32];
+                snprintf(number, sizeof number, "%zu", floor_bytes);
+                assert_non_null(strstr(err.text, number));
+                snprintf(amount, sizeof amount, "bytes=%zu", floor_bytes);
+                recipe_text(text, sizeof text, round * 7 + i, amount);
+                recipe = recipe_of(text);
+                assert_int_equal(fvi_kv_plan_check(&b.g.geom, fvi_kv_pool_granule(b.pool),
+                                                   b.prompt.spans, b.prompt.n_span, b.prompt.n_token,
+                                                   &recipe, &floor_again, NULL), FOVEA_OK);
+                assert_int_equal(floor_again, floor_bytes);
+                target = floor_bytes;
+                plan = plan_of(&b, text);
+            }
+            assert_int_equal(plan->floor_bytes, floor_bytes);
+            bool all = plan->n_slot == (uint64_t)plan->n_list * plan->n_token;
+            double met = (double)plan->n_bytes / (double)target;
+            if (met > 1 || (!all && met < 0.95)) {
+                fail_msg("%s on %u tokens: %zu of %zu bytes", text, b.prompt.n_token, plan->n_bytes,
+                         target);
+            }
+            if (!all) {
+                worst = FVI_MIN(worst, met);
+                n_partial++;
+            }
+            fvi_kv_seq *fork = NULL;
+            assert_int_equal(fvi_kv_seq_fork(b.seq, &fork), FOVEA_OK);
+            assert_int_equal(fvi_kv_plan_apply(fork, plan), FOVEA_OK);
+            fovea_ledger ledger = {.size = sizeof ledger};
+            fvi_kv_seq_ledger(fork, &ledger);
+            assert_int_equal(ledger.realised_bytes, plan->n_bytes);
+            fvi_kv_seq_free(&fork);
+            fvi_kv_plan_free(&plan);
+        }
+        bench_close(&b);
+    }
+    print_message("bytes=: %u partial plans, worst %.4f of the target\n", n_partial, worst);
+    assert_true(n_partial > 300);
+}
+
+/* At 5% of the default model's one-image prompt, what is not payload is a few percent. */
+static void test_overhead_is_small(void **state)
+{
+    (void)state;
+    static const char *const recipes[] = {"vl-cache:bytes=5%", "vl-cache:bytes=5%,vision=int4"};
+    for (uint32_t i = 0; i < FVI_COUNT(recipes); i++) {
+        bench b;
+        bench_open(&b, 77);
+        bench_pool(&b);
+        test_prompt_add(&b.prompt, FOVEA_MODALITY_TEXT, 5);
+        test_prompt_add(&b.prompt, FOVEA_MODALITY_VISION, 256);
+        test_prompt_add(&b.prompt, FOVEA_MODALITY_TEXT, 14);
+        observe(&b);
+        prefill(&b, false);
+        fvi_kv_plan *plan = plan_of(&b, recipes[i]);
+        assert_int_equal(fvi_kv_plan_apply(b.seq, plan), FOVEA_OK);
+        fovea_ledger ledger = {.size = sizeof ledger};
+        fvi_kv_seq_ledger(b.seq, &ledger);
+        print_message("%s: %zu of %zu bytes, metadata %zu, slack %zu, floor %zu, generated %zu\n",
+                      recipes[i], (size_t)ledger.realised_bytes, (size_t)ledger.full_bytes,
+                      (size_t)ledger.metadata_bytes, (size_t)ledger.slack_bytes, plan->floor_bytes,
+                      (size_t)ledger.generated_bytes);
+        assert_true(ledger.shared_bytes * 100 <= 5 * ledger.realised_bytes);
+        assert_true(ledger.realised_bytes * 100 <= 5 * ledger.full_bytes);
+        fvi_kv_plan_free(&plan);
+        bench_close(&b);
+    }
+}
+
+/* Reads a list back as positions would order it. */
+static void read_list(const bench *b, const fvi_kv_seq *seq, uint32_t layer, uint32_t head,
+                      float *out)
+{
+    const fvi_list_view *list = &fvi_kv_seq_lists(seq, layer)[head];
+    fvi_kv_layer_geom dims = b->g.layers[layer];
+    for (uint32_t i = 0; i < list->n_run; i++) {
+        const fvi_run_view *run = &list->runs[i];
+        size_t d = (size_t)dims.dk + dims.dv;
+        run->codec->decode(run->data, run->capacity, dims.dk, dims.dv, 0, run->n_token, out, d,
+                           out + dims.dk, d);
+        out += run->n_token * d;
+    }
+}
+
+/* keep=1.0 and bytes=100% rewrite everything and change nothing: same kind, same order, same bits. */
+static void test_all_kept_is_none(void **state)
+{
+    (void)state;
+    static const char *const recipes[] = {"vl-cache:keep=1.0", "streaming:bytes=100%",
+                                          "random:keep=1", "vl-cache:bytes=100%,vision=f16"};
+    bench b;
+    bench_open(&b, 31);
+    test_geom_same(&b.g, 3, 2, 16, FOVEA_KIND_F16);
+    bench_pool(&b);
+    test_prompt_add(&b.prompt, FOVEA_MODALITY_TEXT, 5);
+    test_prompt_add(&b.prompt, FOVEA_MODALITY_VISION, 40);
+    test_prompt_add(&b.prompt, FOVEA_MODALITY_TEXT, 9);
+    prefill(&b, true);
+    for (uint32_t i = 0; i < FVI_COUNT(recipes); i++) {
+        fvi_recipe recipe = recipe_of(recipes[i]);
+        assert_true(fvi_kv_plan_wanted(b.seq, &recipe));
+        assert_int_equal(fvi_kv_plan_needs(b.seq, &recipe), 0);
+        fvi_kv_plan *plan = plan_of(&b, recipes[i]);
+        fvi_kv_seq *fork = NULL;
+        assert_int_equal(fvi_kv_seq_fork(b.seq, &fork), FOVEA_OK);
+        assert_int_equal(fvi_kv_plan_apply(fork, plan), FOVEA_OK);
+        assert_false(fork->blocks[0].turn->fresh);
+        for (uint32_t layer = 0; layer < 3; layer++) {
+            for (uint32_t head = 0; head < 2; head++) {
+                float before[54 * 32], after[54 * 32];
+                read_list(&b, b.seq, layer, head, before);
+                read_list(&b, fork, layer, head, after);
+                assert_memory_equal(before, after, sizeof before);
+                const fvi_list_view *list = &fvi_kv_seq_lists(fork, layer)[head];
+                assert_int_equal(list->n_token, 54);
+                assert_int_equal(list->n_run, 1);
+                assert_int_equal(list->runs[0].codec->kind, FOVEA_KIND_F16);
+            }
+        }
+        fvi_kv_seq_free(&fork);
+        fvi_kv_plan_free(&plan);
+    }
+    bench_close(&b);
+}
+
+static bool is_kept(const fvi_kv_plan *plan, uint32_t list, uint32_t token)
+{
+    return plan->kind[(size_t)list * plan->n_token + token] != FVI_KV_DROP;
+}
+
+/* The last tenth of every list's budget goes to the latest tokens, sinks and protected ones stay. */
+static void test_always_kept(void **state)
+{
+    (void)state;
+    for (uint32_t round = 0; round < 60; round++) {
+        bench b;
+        bench_open(&b, 60 + round);
+        bench_pool(&b);
+        shaped_prompt(&b, round % 4);
+        if (round % 3 == 0) {
+            b.prompt.spans[0].flags = FVI_KV_TAG_PROTECTED;
+        }
+        observe(&b);
+        prefill(&b, false);
+        fvi_kv_plan *plan = plan_of(&b, round % 2 == 0 ? "vl-cache:keep=0.3"
+                                                       : "vl-cache:keep=0.25,recent=0.2,sinks=3");
+        for (uint32_t list = 0; list < plan->n_list; list++) {
+            uint32_t k = kept_of(plan, list), n_always = 0;
+            for (uint32_t t = 0; t < b.prompt.n_token; t++) {
+                bool is_protected = round % 3 == 0 && t < b.prompt.spans[0].n;
+                if (is_protected || (round % 2 == 1 && t < 3)) {
+                    assert_true(is_kept(plan, list, t));
+                    n_always++;
+                }
+            }
+            uint32_t n_recent = round % 2 == 0 ? (k + 9) / 10 : (k + 4) / 5;
+            n_recent = FVI_MIN(n_recent, k - n_always);
+            for (uint32_t i = 1; i <= n_recent; i++) {
+                assert_true(is_kept(plan, list, b.prompt.n_token - i));
+            }
+        }
+        fvi_kv_plan_free(&plan);
+        bench_close(&b);
+    }
+}
+
+/* The kept set by brute force: sinks, window, then the largest scores, lower positions first. */
+static void test_selection_by_hand(void **state)
+{
+    (void)state;
+    bench b;
+    bench_open(&b, 5);
+    test_geom_same(&b.g, 1, 1, 16, FOVEA_KIND_F16);
+    bench_pool(&b);
+    test_prompt_add(&b.prompt, FOVEA_MODALITY_TEXT, 10);
+    prefill(&b, false);
+    assert_int_equal(fvi_kv_obs_new(&fvi_alloc_default, &b.g.geom, 10, FVI_NEED_WINDOW_MASS, &b.obs),
+                     FOVEA_OK);
+    const float mass[10] = {1, 5, 3, 5, 3, 0, 3, 2, 0, 0};
+    memcpy(b.obs->mass, mass, sizeof mass);
+    /* window: the 9 by recent=0.1; scores: 1, 3, then 2 before 4 and 6 */
+    fvi_kv_plan *plan = plan_of(&b, "score=post-vision,keep=0.4");
+    const bool want[10] = {false, true, true, true, false, false, false, false, false, true};
+    for (uint32_t t = 0; t < 10; t++) {
+        assert_int_equal(is_kept(plan, 0, t), want[t]);
+    }
+    fvi_kv_plan_free(&plan);
+    memset(b.obs->mass, 0, sizeof mass); /* nothing but ties */
+    plan = plan_of(&b, "score=post-vision,keep=0.5,recent=0");
+    for (uint32_t t = 0; t < 10; t++) {
+        assert_int_equal(is_kept(plan, 0, t), t < 5);
+    }
+    fvi_kv_plan_free(&plan);
+    b.obs->mass[2] = -0.0f; /* equals 0 */
+    b.obs->mass[7] = -1;
+    plan = plan_of(&b, "score=post-vision,keep=0.9,recent=0");
+    for (uint32_t t = 0; t < 10; t++) {
+        assert_int_equal(is_kept(plan, 0, t), t != 7);
+    }
+    fvi_kv_plan_free(&plan);
+    plan = plan_of(&b, "streaming:keep=0.6,sinks=2");
+    for (uint32_t t = 0; t < 10; t++) {
+        assert_int_equal(is_kept(plan, 0, t), t < 2 || t > 5);
+    }
+    fvi_kv_plan_free(&plan);
+    bench_close(&b);
+}
+
+/* A smaller budget keeps a subset of what a larger one keeps. */
+static void test_budgets_nest(void **state)
+{
+    (void)state;
+    bench b;
+    bench_open(&b, 15);
+    test_geom_same(&b.g, 1, 1, 16, FOVEA_KIND_F16);
+    bench_pool(&b);
+    shaped_prompt(&b, 1);
+    observe(&b);
+    prefill(&b, false);
+    fvi_kv_plan *smaller = NULL;
+    for (uint32_t i = 1; i <= 100; i += 3) {
+        char text[64];
+        snprintf(text, sizeof text, "vl-cache:keep=%.2f,sinks=2", i / 100.0);
+        fvi_kv_plan *plan = plan_of(&b, text);
+        for (uint32_t t = 0; smaller != NULL && t < plan->n_token; t++) {
+            assert_true(!is_kept(smaller, 0, t) || is_kept(plan, 0, t));
+        }
+        fvi_kv_plan_free(&smaller);
+        smaller = plan;
+    }
+    fvi_kv_plan_free(&smaller);
+    bench_close(&b);
+}
+
+/* VL-Cache's layer budget on densities made by hand: 0.4, 0.2, 0.2, 0 of 100 tokens at alpha 0.25. */
+static void test_density_budget(void **state)
+{
+    (void)state;
+    bench b;
+    bench_open(&b, 25);
+    test_geom_same(&b.g, 4, 1, 16, FOVEA_KIND_F16);
+    bench_pool(&b);
+    test_prompt_add(&b.prompt, FOVEA_MODALITY_VISION, 90);
+    test_prompt_add(&b.prompt, FOVEA_MODALITY_TEXT, 10);
+    observe(&b);
+    prefill(&b, false);
+    const double density[4] = {0.4, 0.2, 0.2, 0};
+    memcpy(b.obs->density, density, sizeof density);
+    fvi_kv_plan *plan = plan_of(&b, "vl-cache:keep=0.25");
+    /* beta = .5, .25, .25, .01 (clipped from 0): 101 shares for 100 slots, so 49.5 24.75 24.75 1 */
+    assert_int_equal(plan->n_slot, 100);
+    assert_int_equal(kept_of(plan, 0) + kept_of(plan, 1) + kept_of(plan, 2) + kept_of(plan, 3), 100);
+    assert_in_range(kept_of(plan, 0), 49, 50);
+    assert_int_equal(kept_of(plan, 1), 25);
+    assert_int_equal(kept_of(plan, 2), 25);
+    assert_int_equal(kept_of(plan, 3), 1);
+    fvi_kv_plan_free(&plan);
+    b.obs->density[3] = 0.6; /* another prompt, other shares; scale does not matter */
+    plan = plan_of(&b, "vl-cache:keep=0.25");
+    assert_true(kept_of(plan, 3) > kept_of(plan, 0) && kept_of(plan, 0) > kept_of(plan, 1));
+    assert_int_equal(plan->n_slot, 100);
+    for (uint32_t i = 0; i < 4; i++) {
+        b.obs->density[i] /= 4;
+    }
+    fvi_kv_plan *scaled = plan_of(&b, "vl-cache:keep=0.25");
+    assert_memory_equal(plan->kind, scaled->kind, 400);
+    fvi_kv_plan_free(&scaled);
+    fvi_kv_plan_free(&plan);
+    /* beta of 0.9 * 4 * 0.5 is cut at 1: the first list keeps all and the rest is shared out exactly */
+    const double steep[4] = {0.9, 0.05, 0.04, 0.01};
+    memcpy(b.obs->density, steep, sizeof steep);
+    plan = plan_of(&b, "vl-cache:keep=0.5");
+    assert_int_equal(kept_of(plan, 0), 100);
+    assert_int_equal(kept_of(plan, 0) + kept_of(plan, 1) + kept_of(plan, 2) + kept_of(plan, 3), 200);
+    assert_true(kept_of(plan, 1) > kept_of(plan, 2) && kept_of(plan, 2) > kept_of(plan, 3));
+    fvi_kv_plan_free(&plan);
+    bench_close(&b);
+}
+
+static void test_which_turns(void **state)
+{
+    (void)state;
+    bench b;
+    bench_open(&b, 35);
+    test_geom_same(&b.g, 2, 2, 16, FOVEA_KIND_F16);
+    bench_pool(&b);
+    fvi_recipe none = recipe_of("none"), vl = recipe_of("vl-cache:keep=0.5");
+    test_prompt_add(&b.prompt, FOVEA_MODALITY_TEXT, 50);
+    prefill(&b, false);
+    assert_false(fvi_kv_plan_wanted(b.seq, &none));
+    assert_true(fvi_kv_plan_wanted(b.seq, &vl));
+    assert_int_equal(fvi_kv_plan_needs(b.seq, &none), 0);
+    assert_int_equal(fvi_kv_plan_needs(b.seq, &vl), FVI_NEED_WINDOW_MASS | FVI_NEED_DENSITY);
+    fvi_recipe random = recipe_of("random:keep=0.5");
+    assert_int_equal(fvi_kv_plan_needs(b.seq, &random), 0);
+    fovea_error err;
+    fvi_kv_plan *plan;
+    assert_int_equal(fvi_kv_plan_make(b.seq, &vl, NULL, &plan, &err), FOVEA_ERR_STATE);
+    assert_null(plan);
+    prefill(&b, false); /* a second turn of text */
+    assert_false(fvi_kv_plan_wanted(b.seq, &vl));
+    test_prompt_add(&b.prompt, FOVEA_MODALITY_VISION, 30);
+    prefill(&b, false); /* a third one with an image */
+    assert_true(fvi_kv_plan_wanted(b.seq, &vl));
+    observe(&b);
+    plan = plan_of(&b, "vl-cache:keep=0.5,vision=int4");
+    assert_int_equal(plan->n_token, 80);
+    assert_int_equal(plan->n_slot, 160);
+    assert_int_equal(fvi_kv_plan_apply(b.seq, plan), FOVEA_OK);
+    fovea_ledger ledger = {.size = sizeof ledger};
+    fvi_kv_seq_ledger(b.seq, &ledger);
+    assert_int_equal(ledger.text_tokens, 150);
+    assert_int_equal(ledger.vision_tokens, 30);
+    assert_int_equal(ledger.kept_text_slots + ledger.kept_vision_slots, 4 * 100 + 160);
+    assert_int_equal(fvi_kv_plan_apply(b.seq, plan), FOVEA_ERR_STATE); /* not twice */
+    fvi_kv_plan_free(&plan);
+    fvi_recipe f32 = recipe_of("text=f32");
+    size_t floor_bytes;
+    assert_int_equal(fvi_kv_plan_check(&b.g.geom, 512, b.prompt.spans, b.prompt.n_span, 80, &f32,
+                                       &floor_bytes, &err), FOVEA_ERR_ARG);
+    bench_close(&b);
+}
+
+/* The real peak stays within what was forecast, in a pool full of holes too, and is not far from it. */
+static void test_forecast(void **state)
+{
+    (void)state;
+    double loosest = 0;
+    uint32_t n_grown = 0;
+    for (uint32_t round = 0; round < 120; round++) {
+        bench b;
+        bench_open(&b, 7000 + round);
+        if (round % 2 == 0) {
+            test_geom_random(&b.g, &b.r);
+        }
+        bench_pool(&b);
+        size_t granule = fvi_kv_pool_granule(b.pool);
+        fvi_kv_extent *blocks[4096] = {NULL};
+        uint32_t stride = round % 3 == 0 ? 0 : 2 + rng_below(&b.r, 4);
+        for (uint32_t i = 0; stride > 0 && i < FVI_COUNT(blocks); i++) {
+            assert_int_equal(fvi_kv_pool_take(b.pool, granule, granule, &blocks[i]), FOVEA_OK);
+        }
+        for (uint32_t i = 0; stride > 0 && i < FVI_COUNT(blocks); i++) {
+            if (i % stride != 0) {
+                fvi_kv_chain_unref(b.pool, &blocks[i]);
+            }
+        }
+        uint32_t n_generate = rng_below(&b.r, 150);
+        for (uint32_t turn = 0; turn < 2; turn++) {
+            shaped_prompt(&b, rng_below(&b.r, 4));
+            if (round % 4 == 1) { /* so little that decoding makes the peak */
+                b.prompt = (test_prompt){.n_span = 0};
+                test_prompt_add(&b.prompt, FOVEA_MODALITY_TEXT, 4);
+            }
+            size_t forecast =
+                fvi_kv_forecast_bytes(b.seq, &b.g.geom, granule, b.prompt.n_span,
+                                      b.prompt.n_token, n_generate);
+            size_t held = b.seq != NULL ? fvi_kv_seq_bytes(b.seq) : 0;
+            prefill(&b, false);
+            observe(&b);
+            fvi_kv_plan *plan = plan_of(&b, "vl-cache:keep=1.0");
+            assert_int_equal(fvi_kv_plan_apply(b.seq, plan), FOVEA_OK);
+            fvi_kv_plan_free(&plan);
+            fvi_kv_obs_unref(&b.obs);
+            size_t peak = fvi_kv_seq_peak_bytes(b.seq) - held;
+            if (turn == 0) {
+                assert_true(peak <= forecast);
+                double loose = ((double)forecast - 8 * (double)granule) / (double)peak;
+                loosest = FVI_MAX(loosest, round % 4 == 3 ? loose : 0);
+            } else {
+                assert_true(fvi_kv_seq_bytes(b.seq) <= held + forecast);
+            }
+            float zeros[3 * 64] = {0};
+            size_t now = fvi_kv_seq_bytes(b.seq);
+            size_t growth = fvi_kv_seq_growth_bytes(b.seq, n_generate);
+            size_t peak_before = fvi_kv_seq_peak_bytes(b.seq);
+            for (uint32_t i = 0; i < n_generate; i++) {
+                for (uint32_t layer = 0; layer < b.g.geom.n_layer; layer++) {
+                    assert_int_equal(fvi_kv_seq_append(b.seq, layer, zeros, zeros), FOVEA_OK);
+                }
+                assert_int_equal(fvi_kv_seq_commit(b.seq), FOVEA_OK);
+            } /* merges and their working space are in the peak */
+            assert_true(fvi_kv_seq_peak_bytes(b.seq) <= FVI_MAX(peak_before, now + growth));
+            n_grown += fvi_kv_seq_peak_bytes(b.seq) > peak_before;
+        }
+        fvi_kv_seq_free(&b.seq);
+        for (uint32_t i = 0; i < FVI_COUNT(blocks); i++) {
+            fvi_kv_chain_unref(b.pool, &blocks[i]);
+        }
+        bench_close(&b);
+    }
+    print_message("forecast: at most %.3f of the peak, default geometry; %u peaks in decoding\n",
+                  loosest, n_grown);
+    assert_true(loosest <= 1.1 && n_grown > 20);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_keep_is_exact),     cmocka_unit_test(test_bytes_are_met),
+        cmocka_unit_test(test_overhead_is_small), cmocka_unit_test(test_all_kept_is_none),
+        cmocka_unit_test(test_always_kept),       cmocka_unit_test(test_selection_by_hand),
+        cmocka_unit_test(test_budgets_nest),      cmocka_unit_test(test_density_budget),
+        cmocka_unit_test(test_which_turns),       cmocka_unit_test(test_forecast),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
