@@ -23,7 +23,8 @@ typedef struct path {
     float *pixels, *rows, *projected;
 } path;
 
-static fovea_status open_path(path *p, const char *dir, const char *file, fvi_dtype dtype, fovea_error *err)
+static fovea_status open_path(path *p, const char *dir, const char *file, fvi_dtype dtype,
+                              fovea_error *err)
 {
     const fovea_alloc *alloc = &fvi_alloc_default;
     const fovea_image_options ignore = {.size = sizeof ignore, .alpha = FOVEA_ALPHA_IGNORE};
@@ -83,7 +84,8 @@ static fovea_status run_path(path *p, FILE *out, fovea_error *err)
         fwrite(p->projected, sizeof(float), n_projected, out) != n_projected) {
         return FVI_FAIL(err, FOVEA_ERR_IO, "the output cannot be written");
     }
-    printf("{\"pixels\": %zu, \"features\": %zu, \"projected\": %zu, \"encode_ms\": %.2f, \"backend\": "
+    printf("{\"pixels\": %zu, \"features\": %zu, \"projected\": %zu, \"encode_ms\": %.2f, "
+           "\"backend\": "
            "\"%s\"}\n",
            n_pixel, n_row, n_projected, encode_ms, p->backend->name);
     return FOVEA_OK;
