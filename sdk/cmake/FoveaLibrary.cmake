@@ -11,6 +11,9 @@ add_library(fovea SHARED ${objects})
 add_library(fovea::fovea ALIAS fovea)
 set_target_properties(fovea PROPERTIES
   VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR})
+if(NOT FOVEA_SANITIZE) # a sanitizer's symbols come with the program
+  target_link_options(fovea PRIVATE LINKER:-z,defs)
+endif()
 target_include_directories(fovea PUBLIC
   $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/sdk/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 
