@@ -6,6 +6,8 @@
 #ifndef FOVEA_SAMPLES_COMMON_TURN_H
 #define FOVEA_SAMPLES_COMMON_TURN_H
 
+#include "samples/common/base.h"
+
 #include <fovea/fovea.h>
 
 #include <stdbool.h>
@@ -75,10 +77,5 @@ fovea_status sample_add_question(fovea_session *session, const sample_request *r
 /* The text before picture `index`, in out; NULL when it has none. */
 #define SAMPLE_LABEL_BYTES 32
 const char *sample_label(const sample_request *request, size_t index, char out[SAMPLE_LABEL_BYTES]);
-
-/* Fills *err (may be NULL) and returns the code. */
-fovea_status sample_fail(fovea_error *err, fovea_status code, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-double sample_now_ms(void);
 
 #endif

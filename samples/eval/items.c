@@ -1,7 +1,7 @@
 /* items.c - reading of question sets. */
 #include "samples/eval/items.h"
 
-#include "samples/common/turn.h"
+#include "samples/common/base.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,8 +1,9 @@
 /* recipes.c - splitting a list of recipes. */
 #include "samples/eval/recipes.h"
 
-#include "samples/common/turn.h"
+#include "samples/common/base.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 

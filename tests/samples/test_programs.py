@@ -107,12 +107,14 @@ class Json(unittest.TestCase):
         self.assertNotEqual(said[0]["tokens"], said[2]["tokens"])
 
     def test_ends(self):
-        whole = vqa("Read all signs.")
-        short = vqa("Read all signs.", "--max-tokens", "2")
+        question = ("Describe the image.",)
+        whole = vqa(*question, images=(KITES,))
+        short = vqa(*question, "--max-tokens", "2", images=(KITES,))
+        self.assertGreater(len(whole["tokens"]), 3)
         self.assertEqual(short["tokens"], whole["tokens"][:2])
-        self.assertEqual(short["finish"], "length")
-        stop = whole["text"].strip()[1:3]
-        ended = vqa("Read all signs.", "--stop", stop)
+        self.assertEqual((whole["finish"], short["finish"]), ("stop", "length"))
+        stop = whole["text"].strip()[4:7]
+        ended = vqa(*question, "--stop", stop, images=(KITES,))
         self.assertEqual(ended["text"], whole["text"][:whole["text"].index(stop)])
         self.assertEqual(ended["finish"], "stop")
 
