@@ -220,7 +220,9 @@ static fovea_status add_tensors(fvi_weights *self, json_t *header, const char *f
         }
         self->n++;
     }
-    return check_tiling(self->entries + first, self->n - first, file, data_bytes, err);
+    /* without a tensor there may be no array to point into */
+    return check_tiling(self->n > first ? self->entries + first : NULL, self->n - first, file,
+                        data_bytes, err);
 }
 
 static fovea_status add_file(fvi_weights *self, const char *dir, const char *file, fovea_error *err)

@@ -172,6 +172,23 @@ static void test_header_size_and_cuts(void **state)
     scratch_free(&s);
 }
 
+/* A file may hold no tensor at all. */
+static void test_no_tensor(void **state)
+{
+    (void)state;
+    scratch s;
+    fovea_error error = {0};
+    fvi_weights *weights = NULL;
+    scratch_new(&s);
+    write_file(&s, "model.safetensors", "{}", 0);
+    assert_ok(fvi_weights_open(alloc, s.dir, &weights, &error), &error);
+    assert_int_equal(fvi_weights_count(weights), 0);
+    assert_int_equal(fvi_weights_bytes(weights), 0);
+    assert_false(fvi_weights_has(weights, ""));
+    fvi_weights_close(&weights);
+    scratch_free(&s);
+}
+
 /* A tensor of floats at an odd offset is kept, but never handed out. */
 static void test_unaligned(void **state)
 {
@@ -294,6 +311,7 @@ int main(void)
         cmocka_unit_test(test_good_file),
         cmocka_unit_test(test_damaged_headers),
         cmocka_unit_test(test_header_size_and_cuts),
+        cmocka_unit_test(test_no_tensor),
         cmocka_unit_test(test_unaligned),
         cmocka_unit_test(test_shards),
         cmocka_unit_test(test_sample_model),
