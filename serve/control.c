@@ -1,8 +1,10 @@
-/* control.c - fovea.v1.Control. All four answer on the poller: none of them waits for the engine. */
+/* control.c - fovea.v1.Control. The gauges of GetStats are taken at the border of a step, so a lane waits
+ * for them; the other methods answer on the poller. */
 #include "serve/request.h"
 
 #include <fovea/v1/control.pb-c.h>
 
+#include <stdlib.h>
 #include <string.h>
 
 #define SCHEMA_REVISION         1
@@ -86,42 +88,67 @@ static void model(fvi_call *call, grpc_byte_buffer *message)
     fvi_call_reply(call, &reply.base);
 }
 
+static void reply_stats(fvi_call *call, const fovea_engine_stats *stats)
+{
+    Fovea__V1__GetStatsResponse reply = FOVEA__V1__GET_STATS_RESPONSE__INIT;
+    reply.waiting = stats->n_waiting;
+    reply.running = stats->n_running;
+    reply.kv_capacity_bytes = stats->kv_capacity_bytes;
+    reply.kv_used_bytes = stats->kv_used_bytes;
+    reply.kv_peak_bytes = stats->kv_peak_bytes;
+    reply.kv_text_bytes = stats->kv_text_bytes;
+    reply.kv_vision_bytes = stats->kv_vision_bytes;
+    reply.kv_shared_bytes = stats->kv_shared_bytes;
+    reply.kv_generated_bytes = stats->kv_generated_bytes;
+    reply.submitted_total = stats->n_submitted;
+    reply.finished_total = stats->n_finished;
+    reply.cancelled_total = stats->n_cancelled;
+    reply.expired_total = stats->n_expired;
+    reply.failed_total = stats->n_failed;
+    reply.refused_total = stats->n_refused;
+    reply.prompt_tokens_total = stats->prompt_tokens;
+    reply.vision_tokens_total = stats->vision_tokens;
+    reply.output_tokens_total = stats->output_tokens;
+    reply.steps_total = stats->n_step;
+    reply.images_encoded_total = stats->n_image_encoded;
+    reply.requests_open = atomic_load(&call->server->n_request);
+    fvi_call_reply(call, &reply.base);
+}
+
+/* On the close lane, with a reference of its own. */
+static void take_stats(void *owner)
+{
+    fvi_call *call = owner;
+    fovea_engine_stats now = {.size = sizeof now};
+    fovea_status status = fovea_engine_get_stats(atomic_load(&call->server->engine), &now);
+    if (status < 0) {
+        fvi_call_finish(call, fvi_rpc_code(status), fovea_status_text(status));
+    } else {
+        reply_stats(call, &now);
+    }
+    fvi_call_unref(call);
+}
+
 static void stats(fvi_call *call, grpc_byte_buffer *message)
 {
     fvi_wire_message wire;
-    fovea_engine_stats now = {.size = sizeof now};
     if (!read_small(call, message, &fovea__v1__get_stats_request__descriptor, &wire)) {
         return;
     }
     fvi_wire_free(&wire);
-    fovea_status status = fovea_engine_get_stats(atomic_load(&call->server->engine), &now);
-    if (status < 0) {
-        fvi_call_finish(call, fvi_rpc_code(status), fovea_status_text(status));
+    fvi_lane_node *node = calloc(1, sizeof *node);
+    if (node == NULL) {
+        fvi_call_finish(call, GRPC_STATUS_RESOURCE_EXHAUSTED, "out of memory");
         return;
     }
-    Fovea__V1__GetStatsResponse reply = FOVEA__V1__GET_STATS_RESPONSE__INIT;
-    reply.waiting = now.n_waiting;
-    reply.running = now.n_running;
-    reply.kv_capacity_bytes = now.kv_capacity_bytes;
-    reply.kv_used_bytes = now.kv_used_bytes;
-    reply.kv_peak_bytes = now.kv_peak_bytes;
-    reply.kv_text_bytes = now.kv_text_bytes;
-    reply.kv_vision_bytes = now.kv_vision_bytes;
-    reply.kv_shared_bytes = now.kv_shared_bytes;
-    reply.kv_generated_bytes = now.kv_generated_bytes;
-    reply.submitted_total = now.n_submitted;
-    reply.finished_total = now.n_finished;
-    reply.cancelled_total = now.n_cancelled;
-    reply.expired_total = now.n_expired;
-    reply.failed_total = now.n_failed;
-    reply.refused_total = now.n_refused;
-    reply.prompt_tokens_total = now.prompt_tokens;
-    reply.vision_tokens_total = now.vision_tokens;
-    reply.output_tokens_total = now.output_tokens;
-    reply.steps_total = now.n_step;
-    reply.images_encoded_total = now.n_image_encoded;
-    reply.requests_open = atomic_load(&call->server->n_request);
-    fvi_call_reply(call, &reply.base);
+    *node = (fvi_lane_node){.run = take_stats, .owner = call};
+    call->user = node;
+    fvi_request_push(&call->server->close, node, call);
+}
+
+static void free_node(fvi_call *call)
+{
+    free(call->user);
 }
 
 static void abort_request(fvi_call *call, grpc_byte_buffer *message)
@@ -149,7 +176,10 @@ const fvi_method fvi_control_server_info = {
     .path = CONTROL "GetServerInfo", .n_posted = 4, .on_message = server_info};
 const fvi_method fvi_control_model = {
     .path = CONTROL "GetModel", .n_posted = 4, .admit = loaded, .on_message = model};
-const fvi_method fvi_control_stats = {
-    .path = CONTROL "GetStats", .n_posted = 4, .admit = loaded, .on_message = stats};
+const fvi_method fvi_control_stats = {.path = CONTROL "GetStats",
+                                      .n_posted = 4,
+                                      .admit = loaded,
+                                      .on_message = stats,
+                                      .on_free = free_node};
 const fvi_method fvi_control_abort = {
     .path = CONTROL "Abort", .n_posted = 4, .on_message = abort_request};

@@ -76,6 +76,7 @@ bool fvi_answer_prompt(fvi_answer *answer, const fvi_prompt_note *note, fovea_se
                        const fovea_ledger *ledger);
 /* In the accounts arena; NULL without memory. */
 Fovea__V1__Completion *fvi_answer_completion(fvi_answer *answer, const fovea_usage *usage,
-                                             const fovea_ledger *ledger, double decode_image_ms);
+                                             const fovea_ledger *ledger,
+                                             const fvi_prompt_note *note, fovea_session *session);
 
 #endif

@@ -138,14 +138,15 @@ static bool add_media(fvi_answer *answer, const fvi_prompt_note *note, fovea_ses
     return true;
 }
 
-static bool add_ids(fvi_answer *answer, fovea_session *session, size_t n_prompt)
+static bool add_ids(fvi_answer *answer, fovea_session *session, Fovea__V1__Completion *out)
 {
+    size_t n_prompt = (size_t)out->usage->text_tokens + out->usage->vision_tokens;
     const int32_t *ids = NULL;
     size_t n = 0;
     if (fovea_session_tokens(session, &ids, &n) < 0) {
         return true;
     }
-    n = n < n_prompt ? n : n_prompt; /* what was generated meanwhile stands behind the prompt */
+    n = n < n_prompt ? n : n_prompt; /* behind the prompt stands the answer */
     int32_t *copy = fvi_wire_arena_calloc(&answer->accounts, n + 1, sizeof *copy);
     if (copy == NULL) {
         return false;
@@ -153,8 +154,8 @@ static bool add_ids(fvi_answer *answer, fovea_session *session, size_t n_prompt)
     if (n > 0) {
         memcpy(copy, ids, n * sizeof *copy);
     }
-    answer->prompt->token_ids = copy;
-    answer->prompt->n_token_ids = n;
+    out->prompt_token_ids = copy;
+    out->n_prompt_token_ids = n;
     return true;
 }
 
@@ -178,9 +179,7 @@ bool fvi_answer_prompt(fvi_answer *answer, const fvi_prompt_note *note, fovea_se
         out->kept_vision_tokens = (double)ledger->kept_vision_slots / n_list;
     }
     answer->prompt = out;
-    return add_media(answer, note, session) &&
-           (!note->return_ids ||
-            add_ids(answer, session, (size_t)(ledger->text_tokens + ledger->vision_tokens)));
+    return add_media(answer, note, session);
 }
 
 static bool add_kinds(fvi_wire_arena *arena, const fovea_ledger *ledger, Fovea__V1__Ledger *out)
@@ -238,7 +237,8 @@ static Fovea__V1__FinishReason finish_reason(fovea_finish finish)
 }
 
 Fovea__V1__Completion *fvi_answer_completion(fvi_answer *answer, const fovea_usage *usage,
-                                             const fovea_ledger *ledger, double decode_image_ms)
+                                             const fovea_ledger *ledger,
+                                             const fvi_prompt_note *note, fovea_session *session)
 {
     fvi_wire_arena *arena = &answer->accounts;
     Fovea__V1__Completion *out = fvi_wire_arena_alloc(arena, sizeof *out);
@@ -257,7 +257,7 @@ Fovea__V1__Completion *fvi_answer_completion(fvi_answer *answer, const fovea_usa
     tokens->output_tokens = usage->output_tokens;
     tokens->images = usage->n_image;
     times->queue_ms = usage->queue_ms;
-    times->decode_image_ms = decode_image_ms;
+    times->decode_image_ms = note->decode_image_ms;
     times->encode_ms = usage->encode_ms;
     times->prefill_ms = usage->prefill_ms;
     times->plan_ms = usage->plan_ms;
@@ -266,5 +266,5 @@ Fovea__V1__Completion *fvi_answer_completion(fvi_answer *answer, const fovea_usa
     out->usage = tokens;
     out->ledger = account;
     out->timings = times;
-    return out;
+    return !note->return_ids || add_ids(answer, session, out) ? out : NULL;
 }

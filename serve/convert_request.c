@@ -168,6 +168,7 @@ bool fvi_convert_sampling(const Fovea__V1__Sampling *sampling, const char **stop
     out->top_p = has_top_p ? sampling->top_p : 0;
     out->min_p = sampling->has_min_p_case != 0 ? sampling->min_p : 0;
     out->top_k = sampling->has_top_k_case != 0 ? sampling->top_k : 0;
+    out->ignore_end = sampling->ignore_end != 0;
     out->seed = sampling->has_seed_case != 0 ? sampling->seed : 0;
     out->max_tokens = has_max ? sampling->max_tokens : 0;
     out->n_logprobs = sampling->has_logprobs_case != 0 ? sampling->logprobs : 0;
@@ -223,12 +224,13 @@ bool fvi_convert_note(const Fovea__V1__GenerateRequest *request, uint32_t n_imag
                       fvi_prompt_note *out, fvi_rpc_error *err)
 {
     note_walk walk = {.note = out};
+    bool has_recipe = request->has_recipe_case != 0 && request->recipe[0] != '\0';
     if (request->has_request_id_case != 0) {
         snprintf(out->id, sizeof out->id, "%s", request->request_id);
     }
     out->return_ids = request->return_prompt_token_ids;
     out->n_image = n_image;
-    out->recipe = strdup(request->has_recipe_case != 0 ? request->recipe : "none");
+    out->recipe = strdup(has_recipe ? request->recipe : "none");
     out->uuids = calloc(n_image + 1, sizeof *out->uuids);
     if (out->recipe == NULL || out->uuids == NULL) {
         return fvi_rpc_fail(err, GRPC_STATUS_RESOURCE_EXHAUSTED, "out of memory");

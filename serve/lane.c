@@ -20,18 +20,19 @@ static void *lane_thread(void *arg)
             lane->tail = NULL;
         }
         node->queued = false;
+        void (*run)(void *owner) = node->run;
         void *owner = node->owner; /* the run may free the node */
         pthread_mutex_unlock(&lane->lock);
-        lane->run(owner);
+        run(owner);
         pthread_mutex_lock(&lane->lock);
     }
     pthread_mutex_unlock(&lane->lock);
     return NULL;
 }
 
-bool fvi_lane_start(fvi_lane *lane, uint32_t n_thread, void (*run)(void *owner))
+bool fvi_lane_start(fvi_lane *lane, uint32_t n_thread)
 {
-    *lane = (fvi_lane){.run = run};
+    *lane = (fvi_lane){0};
     pthread_mutex_init(&lane->lock, NULL);
     pthread_cond_init(&lane->changed, NULL);
     while (lane->n_thread < n_thread && lane->n_thread < FVI_LANE_MAX_THREADS) {

@@ -125,7 +125,9 @@ static bool admit(fvi_call *call, fvi_request_mode mode, fvi_rpc_error *err)
     }
     r->call = call;
     r->mode = mode;
-    r->build.owner = r->pump.owner = r->close.owner = r;
+    r->build = (fvi_lane_node){.run = fvi_request_build, .owner = r};
+    r->pump = (fvi_lane_node){.run = fvi_request_pump, .owner = r};
+    r->close = (fvi_lane_node){.run = fvi_request_close, .owner = r};
     pthread_mutex_init(&r->lock, NULL);
     fvi_answer_init(&r->answer);
     call->user = r;
@@ -376,7 +378,7 @@ static Fovea__V1__Completion *take_accounts(fvi_request *r)
         return NULL;
     }
     Fovea__V1__Completion *completion =
-        fvi_answer_completion(&r->answer, &usage, &ledger, r->note.decode_image_ms);
+        fvi_answer_completion(&r->answer, &usage, &ledger, &r->note, r->session);
     if (completion == NULL) {
         fvi_rpc_fail(&r->failure, GRPC_STATUS_RESOURCE_EXHAUSTED, "out of memory");
     }

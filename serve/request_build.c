@@ -70,6 +70,18 @@ static bool make_session(fvi_request *r, const Fovea__V1__GenerateRequest *reque
     return fvi_convert_prompt(request, images, n_image, r->session, err);
 }
 
+/* What a refused submission is about. */
+static const char *field_of(const Fovea__V1__GenerateRequest *request, fovea_status status)
+{
+    switch (status) {
+    case FOVEA_ERR_BUDGET: return "recipe";
+    case FOVEA_ERR_ARG:
+    case FOVEA_ERR_FORMAT:
+    case FOVEA_ERR_LIMIT: return request->has_raw_prompt_case != 0 ? "raw_prompt" : "messages";
+    default: return NULL;
+    }
+}
+
 static bool submit(fvi_request *r, const Fovea__V1__GenerateRequest *request, fvi_rpc_error *err)
 {
     const char *stop[FVI_MAX_STOP];
@@ -90,7 +102,7 @@ static bool submit(fvi_request *r, const Fovea__V1__GenerateRequest *request, fv
         r->mode == FVI_STREAM || request->return_tokens || options.n_logprobs > 0;
     fovea_status status = fovea_session_generate(r->session, &options, &generation, &cause);
     if (status < 0) {
-        return fvi_rpc_fail_from(err, status == FOVEA_ERR_BUDGET ? "recipe" : NULL, status, &cause);
+        return fvi_rpc_fail_from(err, field_of(request, status), status, &cause);
     }
     fovea_generation_notify(generation, fvi_request_wake, r);
     pthread_mutex_lock(&r->lock);

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #define N_BUILD_THREAD 2
+#define N_CLOSE_THREAD 4 /* each waits for the engine's step, which then serves all of them */
 #define MIN_QUOTA      ((uint64_t)256 << 20)
 
 static const fvi_method *const methods[] = {
@@ -106,14 +107,14 @@ static void post_methods(fvi_server *server, void *const *handles)
 
 static bool start_lanes(fvi_server *server)
 {
-    if (!fvi_lane_start(&server->build, N_BUILD_THREAD, fvi_request_build)) {
+    if (!fvi_lane_start(&server->build, N_BUILD_THREAD)) {
         return false;
     }
-    if (!fvi_lane_start(&server->pump, 1, fvi_request_pump)) {
+    if (!fvi_lane_start(&server->pump, 1)) {
         fvi_lane_stop(&server->build);
         return false;
     }
-    if (!fvi_lane_start(&server->close, 1, fvi_request_close)) {
+    if (!fvi_lane_start(&server->close, N_CLOSE_THREAD)) {
         fvi_lane_stop(&server->pump);
         fvi_lane_stop(&server->build);
         return false;

@@ -298,7 +298,7 @@ static fovea_status on_event(void *user, size_t n_bytes, const uint8_t *bytes, f
     }
     switch (event->event_case) {
     case FOVEA__V1__GENERATE_STREAM_RESPONSE__EVENT_PROMPT:
-        status = fvi_client_read_prompt(event->prompt, self->out, err);
+        fvi_client_read_prompt(event->prompt, self->out);
         break;
     case FOVEA__V1__GENERATE_STREAM_RESPONSE__EVENT_DELTA:
         for (size_t i = 0; i < event->delta->n_tokens && status == FOVEA_OK; i++) {
@@ -306,7 +306,7 @@ static fovea_status on_event(void *user, size_t n_bytes, const uint8_t *bytes, f
         }
         break;
     case FOVEA__V1__GENERATE_STREAM_RESPONSE__EVENT_COMPLETION:
-        fvi_client_read_completion(event->completion, self->out);
+        status = fvi_client_read_completion(event->completion, self->out, err);
         break;
     default: break; /* an event of a later revision */
     }
@@ -319,11 +319,11 @@ static fovea_status on_plan(void *user, size_t n_bytes, const uint8_t *bytes, fo
     stream *self = user;
     Fovea__V1__PlanResponse *plan = fovea__v1__plan_response__unpack(NULL, n_bytes, bytes);
     bool whole = plan != NULL && plan->prompt != NULL && plan->completion != NULL;
-    fovea_status status =
-        whole ? fvi_client_read_prompt(plan->prompt, self->out, err) : damaged(err);
     if (whole) {
-        fvi_client_read_completion(plan->completion, self->out);
+        fvi_client_read_prompt(plan->prompt, self->out);
     }
+    fovea_status status =
+        whole ? fvi_client_read_completion(plan->completion, self->out, err) : damaged(err);
     fovea__v1__plan_response__free_unpacked(plan, NULL);
     return status;
 }

@@ -66,6 +66,7 @@ static void fill_sampling(const fovea_generate_options *options, fvi_client_mess
     for (uint32_t i = 0; i < options->n_stop; i++) {
         out->stop[i] = text_of(options->stop[i]);
     }
+    sampling->ignore_end = options->ignore_end != 0;
     sampling->stop = out->stop;
     sampling->n_stop = options->n_stop;
     out->request.sampling = sampling;
@@ -157,21 +158,9 @@ void fvi_client_message_free(fvi_client_message *message)
     *message = (fvi_client_message){0};
 }
 
-fovea_status fvi_client_read_prompt(const Fovea__V1__PromptAccount *prompt,
-                                    fovea_client_result *out, fovea_error *err)
+void fvi_client_read_prompt(const Fovea__V1__PromptAccount *prompt, fovea_client_result *out)
 {
     snprintf(out->request_id, sizeof out->request_id, "%s", prompt->request_id);
-    int32_t *ids = calloc(prompt->n_token_ids + 1, sizeof *ids);
-    if (ids == NULL) {
-        return no_memory(err);
-    }
-    if (prompt->n_token_ids > 0) {
-        memcpy(ids, prompt->token_ids, prompt->n_token_ids * sizeof *ids);
-    }
-    free(out->prompt_tokens);
-    out->prompt_tokens = ids;
-    out->n_prompt_token = prompt->n_token_ids;
-    return FOVEA_OK;
 }
 
 static void read_ledger(const Fovea__V1__Ledger *in, fovea_ledger *out)
@@ -201,7 +190,8 @@ static void read_ledger(const Fovea__V1__Ledger *in, fovea_ledger *out)
     }
 }
 
-void fvi_client_read_completion(const Fovea__V1__Completion *completion, fovea_client_result *out)
+fovea_status fvi_client_read_completion(const Fovea__V1__Completion *completion,
+                                        fovea_client_result *out, fovea_error *err)
 {
     fovea_usage *usage = &out->usage;
     const Fovea__V1__Usage *tokens = completion->usage;
@@ -230,6 +220,18 @@ void fvi_client_read_completion(const Fovea__V1__Completion *completion, fovea_c
     if (completion->ledger != NULL) {
         read_ledger(completion->ledger, &out->ledger);
     }
+    size_t n_id = completion->n_prompt_token_ids;
+    int32_t *ids = calloc(n_id + 1, sizeof *ids);
+    if (ids == NULL) {
+        return no_memory(err);
+    }
+    if (n_id > 0) {
+        memcpy(ids, completion->prompt_token_ids, n_id * sizeof *ids);
+    }
+    free(out->prompt_tokens);
+    out->prompt_tokens = ids;
+    out->n_prompt_token = n_id;
+    return FOVEA_OK;
 }
 
 void fvi_client_read_model(const Fovea__V1__GetModelResponse *model, fovea_model_info *out)

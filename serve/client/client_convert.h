@@ -24,9 +24,9 @@ fovea_status fvi_client_message_make(const fovea_client_request *request, fvi_cl
                                      fovea_error *err);
 void fvi_client_message_free(fvi_client_message *message);
 
-fovea_status fvi_client_read_prompt(const Fovea__V1__PromptAccount *prompt,
-                                    fovea_client_result *out, fovea_error *err);
-void fvi_client_read_completion(const Fovea__V1__Completion *completion, fovea_client_result *out);
+void fvi_client_read_prompt(const Fovea__V1__PromptAccount *prompt, fovea_client_result *out);
+fovea_status fvi_client_read_completion(const Fovea__V1__Completion *completion,
+                                        fovea_client_result *out, fovea_error *err);
 void fvi_client_read_model(const Fovea__V1__GetModelResponse *model, fovea_model_info *out);
 
 #endif

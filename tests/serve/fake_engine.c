@@ -66,6 +66,9 @@ fovea_status fovea_recipe_check(const char *recipe, fovea_error *err)
 {
     static const char *const presets[] = {"none", "streaming", "random", "vl-cache"};
     size_t n = strcspn(recipe, ":");
+    if (recipe[n] == ':' && recipe[n + 1] == '\0') {
+        return FVI_FAIL(err, FOVEA_ERR_ARG, "nothing stands behind the colon");
+    }
     for (size_t i = 0; i < FVI_COUNT(presets); i++) {
         if (strlen(presets[i]) == n && strncmp(presets[i], recipe, n) == 0) {
             return FOVEA_OK;

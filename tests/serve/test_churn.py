@@ -30,6 +30,7 @@ class Worker(threading.Thread):
         for _ in range(rng.choice((0, 0, 1, 1, 2))):
             parts.insert(0, image(png(rng.randint(8, 80), rng.randint(8, 80))))
         return request(*parts, max_tokens=rng.randint(1, 200), recipe=rng.choice(RECIPES),
+                       ignore_end=True,
                        request_id=request_id)
 
     def one(self, number):

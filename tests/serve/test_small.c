@@ -278,10 +278,10 @@ static void test_lane(void **state)
     (void)state;
     fvi_lane lane;
     worker workers[N_NODE] = {0};
-    assert_true(fvi_lane_start(&lane, 1, run_worker));
+    assert_true(fvi_lane_start(&lane, 1));
     for (uint32_t i = 0; i < N_NODE; i++) {
         workers[i].lane = &lane;
-        workers[i].node.owner = &workers[i];
+        workers[i].node = (fvi_lane_node){.run = run_worker, .owner = &workers[i]};
         workers[i].n_more = i;
     }
     uint32_t pushed[N_NODE] = {0};

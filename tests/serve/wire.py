@@ -137,7 +137,7 @@ class Client:
     def stats(self):
         return self.control.GetStats(control_pb2.GetStatsRequest(), timeout=10)
 
-    def idle(self, timeout=10):
+    def idle(self, timeout=4 if FAKE else 15):
         """Waits until nothing is held any more; returns the last stats."""
         until = time.monotonic() + timeout
         while True:
@@ -172,10 +172,11 @@ def message(*parts, role=USER):
     return types_pb2.Message(role=role, parts=parts)
 
 
-def request(*parts, max_tokens=8, **fields):
+def request(*parts, max_tokens=8, ignore_end=False, **fields):
     """A GenerateRequest with one user message."""
     return inference_pb2.GenerateRequest(
-        messages=[message(*parts)], sampling=types_pb2.Sampling(max_tokens=max_tokens), **fields)
+        messages=[message(*parts)],
+        sampling=types_pb2.Sampling(max_tokens=max_tokens, ignore_end=ignore_end), **fields)
 
 
 def status_of(call):
