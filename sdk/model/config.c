@@ -403,14 +403,8 @@ static fovea_status read_part(const json_t *root, const char *key, const json_t 
 fovea_status fvi_llava_config_read(const json_t *root, fvi_llava_config *out, fovea_error *err)
 {
     const json_t *text = NULL, *vision = NULL;
-    const char *model_type;
     fvi_llava_config config = {0};
     FVI_TRY(check_object(root, "the whole", err));
-    FVI_TRY(fvi_json_text(root, "model_type", &model_type, err));
-    if (model_type == NULL || strcmp(model_type, "llava") != 0) {
-        return FVI_FAIL(err, FOVEA_ERR_UNSUPPORTED, "model_type \"%.64s\" is not \"llava\"",
-                        model_type != NULL ? model_type : "");
-    }
     FVI_TRY(read_part(root, "text_config", &text, err));
     FVI_TRY(read_part(root, "vision_config", &vision, err));
     FVI_TRY(fvi_decoder_config_read(text, &config.text, err));

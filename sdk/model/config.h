@@ -59,7 +59,7 @@ typedef enum fvi_feature_select {
     FVI_FEATURE_SELECT_FULL = 1,
 } fvi_feature_select;
 
-/* The whole config.json of model_type llava. */
+/* The whole config.json of a llava model; that it is one, the caller has seen by its model_type. */
 typedef struct fvi_llava_config {
     fvi_decoder_config text; /* tie_head: the top level's or text_config's */
     fvi_vision_config vision;

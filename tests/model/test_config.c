@@ -197,8 +197,7 @@ static void test_llava(void **state)
 {
     (void)state;
     static const refusal bad[] = {
-        {"{}", FOVEA_ERR_UNSUPPORTED, "model_type"},
-        {"{\"model_type\":\"llava_next\"}", FOVEA_ERR_UNSUPPORTED, "llava_next"},
+        {"[]", FOVEA_ERR_FORMAT, "the whole"},
         {"{\"model_type\":\"llava\",\"text_config\":{}}", FOVEA_ERR_FORMAT, "vision_config"},
         {"{\"model_type\":\"llava\",\"vision_config\":{}}", FOVEA_ERR_FORMAT, "text_config"},
         {LLAVA(",\"vision_feature_layer\":[-2,-5]"), FOVEA_ERR_UNSUPPORTED,
