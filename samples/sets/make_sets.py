@@ -3,10 +3,10 @@
   make_sets.py FOLDER --sprites SPRITES [--scenes 300] [--name report]
 
 Writes FOLDER/images/*.png and, for mode `same` and mode `next`, one.*.jsonl (one image a prompt),
-four.*.jsonl (four images, asked about one of them) and pages.*.jsonl (pages of text only). A line is
-{"images": [..], "question": "..", "answers": [".."], "kind": ".."}; in mode `next` there is also
-"before": {"question", "answer"}, the caption turn that comes first, and the question is one that the
-caption does not answer. Paths are relative to the JSONL file; lines about the same images follow
+four.*.jsonl (four images, asked about one of them) and pages.*.jsonl (pages of text only). A line:
+{"images": [..], "question": "..", "answers": [".."], "kind": ".."}, and in mode `next` also
+"before": {"question", "answer"}: a caption turn that comes first; the question is then one that
+the caption leaves open. Paths are relative to the JSONL file; lines about the same images follow
 each other.
 
 --name is the seed: `report` for figures, any other name for tuning recipes. No training seed begins

@@ -29,6 +29,7 @@ class Batch:
     pixels: torch.Tensor      # [images, 3, size, size], or empty where pictures are not wanted
     classes: torch.Tensor     # [images, patches]
     centres: torch.Tensor     # [images, patches] bool
+    notes: torch.Tensor       # [images, patches]
     ground: torch.Tensor      # [images]: token of the ground's colour or 0
     ids: torch.Tensor         # [B, T]
     labels: torch.Tensor      # [B, T], -100 where nothing is to be said
@@ -111,6 +112,7 @@ def make_batch(rng, sprites, size, images, want_pixels, text_tokens=None, rows=N
         torch.stack([to_pixels(scene.image) for scene in flat]) if want_pixels else torch.empty(0),
         torch.stack([torch.from_numpy(scene.classes).long().flatten() for scene in flat]),
         torch.stack([torch.from_numpy(scene.centres).flatten() for scene in flat]),
+        torch.stack([torch.from_numpy(scene.notes).long().flatten() for scene in flat]),
         torch.tensor([COLOUR_TOKEN[scene.ground] if scene.ground else 0 for scene in flat]),
         padded(0, PAD), padded(1, -100), padded(2, 0), padded(3, -1),
         [(i, *answer) for i, text in enumerate(texts) for answer in text[4]])

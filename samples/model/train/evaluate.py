@@ -57,6 +57,8 @@ def judge_patches(learner, batches, tally):
                             ("things", (batch.classes > 0) & ~text)):
             tally.add(name, (classes == batch.classes)[where].sum(), where.sum())
         tally.add("centres found", (centres & batch.centres).sum(), batch.centres.sum())
+        notes = learner.heads.notes(hidden).argmax(-1) == batch.notes
+        tally.add("notes", (notes & batch.centres).sum(), batch.centres.sum())
         tally.add("centres true", (centres & batch.centres).sum(), centres.sum())
 
 

@@ -2,8 +2,8 @@
 
 The model is a LLaVA of transformers' own classes; the folder that opens it is ../ (export.py).
 Beside it, in training only:
-  Heads    read the class of every patch, and whether the middle of a thing lies in it, from the
-           encoder's output (dense labels)
+  Heads    read the class of every patch, whether the middle of a thing lies in it, and which one
+           of its kind or which word that is, from the encoder's output (dense labels)
   Symbols  stand in for the encoder and projector: they tell the decoder what every patch shows, so
            that it learns to answer before there are eyes to see
 Called by train.py, evaluate.py and export.py.
@@ -18,8 +18,9 @@ from torch import nn
 from transformers import (AttentionInterface, LlamaConfig, LlavaConfig,
                           LlavaForConditionalGeneration, SiglipVisionConfig)
 
+from questions import place_name
 from vocabulary import (CLASS_DIGIT, CLASS_LETTER, CLASS_NOUN, CLASS_PLATE, CLASSES, COLOUR_NAMES,
-                        NOUNS, SHAPES, shape_class)
+                        NOTE_WORD, NOTES, NOUNS, SHAPES, WORDS, shape_class)
 
 MODEL_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PAD, BOS, EOS, IMAGE = 0, 1, 2, 3
@@ -35,8 +36,9 @@ def encode_text(text):
 
 def block_attention(_module, query, key, value, attention_mask, scaling=None, **_options):
     """Attention in blocks of rows, each over the columns up to its own end, all in the inputs'
-    type: the same sums as transformers' eager attention, and on a CPU a training step takes 1.5
-    (one image) to 3.5 times (four images) less. query [B, heads, T, D], key and value [B, KV heads, T, D]"""
+    type: the same sums as transformers' eager attention, and a training step on a CPU takes 1.5
+    (one image) to 3.5 times (four images) less.
+    query [B, heads, T, D], key and value [B, KV heads, T, D]"""
     groups, length = query.shape[1] // key.shape[1], query.shape[2]
     key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
     query = query * (query.shape[-1] ** -0.5 if scaling is None else scaling)
@@ -71,10 +73,13 @@ def new_model():
     return LlavaForConditionalGeneration._from_config(config)
 
 
+def first(text):
+    """The first token of a text"""
+    return encode_text(text)[0]
+
+
 def class_words():
     """Two token ids for every class, IMAGE where there is none: what it is, and its colour."""
-    def first(word):
-        return encode_text(word)[0]
     kind = torch.full((CLASSES,), IMAGE)
     colour = torch.full((CLASSES,), IMAGE)
     for i, noun in enumerate(NOUNS):
@@ -92,6 +97,21 @@ def class_words():
     return kind, colour
 
 
+def note_words():
+    """The token id of every note, IMAGE for none"""
+    digits = [first(str(i)) for i in range(1, NOTE_WORD)]
+    return torch.tensor([IMAGE, *digits, *(first(f" {word}") for word in WORDS)])
+
+
+def place_words(count):
+    """[count, 2]: the one or two words for the place of every patch, IMAGE for a missing second"""
+    side = math.isqrt(count)
+    names = [place_name((column + 0.5) / side, (row + 0.5) / side).split()
+             for row in range(side) for column in range(side)]
+    return torch.tensor([[first(f" {name[0]}"), first(f" {name[1]}") if name[1:] else IMAGE]
+                         for name in names])
+
+
 COLOUR_TOKEN = {name: encode_text(f" {name}")[0] for name in COLOUR_NAMES}
 
 
@@ -106,18 +126,21 @@ class Heads(nn.Module):
         super().__init__()
         self.classes = nn.Linear(WIDTH, CLASSES)
         self.centre = nn.Linear(WIDTH, 1)
+        self.notes = nn.Linear(WIDTH, NOTES)
 
-    def loss(self, hidden, classes, centres):
-        """hidden [B, N, WIDTH], classes and centres [B, N]"""
-        by_class = F.cross_entropy(self.classes(hidden).float().flatten(0, 1), classes.flatten())
+    def loss(self, hidden, batch):
+        """hidden [B, N, WIDTH]"""
+        by_class = F.cross_entropy(self.classes(hidden).float().flatten(0, 1),
+                                   batch.classes.flatten())
         # centres are few: a miss weighs more than a false alarm
         by_centre = F.binary_cross_entropy_with_logits(
-            self.centre(hidden).float()[..., 0], centres.float(), pos_weight=torch.tensor(4.0))
-        # letters and digits are a few patches of a picture: they count again, by themselves
-        text = (classes >= CLASS_DIGIT) & (classes < CLASS_PLATE)
-        by_text = F.cross_entropy(self.classes(hidden[text]).float(), classes[text]) \
-            if text.any() else 0.0
-        return by_class + by_centre + 0.3 * by_text
+            self.centre(hidden).float()[..., 0], batch.centres.float(),
+            pos_weight=torch.tensor(4.0))
+        # and what stands in them counts again, by itself
+        middles, classes = hidden[batch.centres], batch.classes[batch.centres]
+        again = F.cross_entropy(self.classes(middles).float(), classes)
+        by_note = F.cross_entropy(self.notes(middles).float(), batch.notes[batch.centres])
+        return by_class + by_centre + 0.3 * again + 0.3 * by_note
 
 
 class Symbols(nn.Module):
@@ -133,34 +156,47 @@ class Symbols(nn.Module):
         kind, colour = class_words()
         self.register_buffer("kind_word", kind, persistent=False)
         self.register_buffer("colour_word", colour, persistent=False)
+        self.register_buffer("note_word", note_words(), persistent=False)
 
-    def words(self, classes, ground):
-        """classes [B, N], ground [B]: the token of a colour or 0 -> what each patch shows"""
-        return torch.where(classes == 0, ground[:, None].expand_as(classes),
-                           self.kind_word[classes])
+    def words(self, batch):
+        """[B, N, 5] token ids, IMAGE where there is none: what a patch shows, its colour, its note,
+        and for things the one or two words of its place"""
+        shape = batch.classes.shape
+        kind = torch.where(batch.classes == 0, batch.ground[:, None].expand(shape),
+                           self.kind_word[batch.classes])
+        kind = torch.where(kind == 0, IMAGE, kind)
+        places = place_words(shape[1])[None].expand(*shape, 2)
+        places = torch.where(batch.classes[..., None] > 0, places, IMAGE)
+        return torch.cat([torch.stack([kind, self.colour_word[batch.classes],
+                                       self.note_word[batch.notes]], -1), places], -1)
 
-    def forward(self, classes, centres, ground, embedding):
-        angles = patch_places(classes.shape[1]).to(ground.device) * (math.pi / 2)
+    def forward(self, batch, embedding):
+        classes, ground = batch.classes, batch.ground
+        angles = patch_places(classes.shape[1]) * (math.pi / 2)
         waves = torch.cat([f(angles * k) for f in (torch.sin, torch.cos) for k in (1, 2, 3, 4)], -1)
-        words, colours = self.words(classes, ground), self.colour_word[classes]
         is_text = (classes >= CLASS_DIGIT) & (classes < CLASS_PLATE)
-        role = torch.where(is_text, self.CHARACTER, torch.where(centres, self.CENTRE, self.THING))
+        role = torch.where(is_text, self.CHARACTER,
+                           torch.where(batch.centres, self.CENTRE, self.THING))
         role = torch.where(classes == 0, (ground[:, None] > 0).long().expand_as(classes), role)
-        known = ((words != IMAGE) & (words != 0))[..., None]
-        return (embedding(words) * known + embedding(colours) * (colours != IMAGE)[..., None] +
-                self.place(waves)[None] + self.role(role))
+        words = self.words(batch)
+        shown = (embedding(words) * (words != IMAGE)[..., None]).sum(2)
+        return shown + self.place(waves)[None] + self.role(role)
 
-    def pull(self, projected, classes, centres, ground, embedding):
-        """Projected patches shall point at the word of what they show, and tell their place and
+    def pull(self, projected, batch, embedding):
+        """Projected patches shall point at the words of what they show, and tell their place and
         whether they are the middle of something."""
-        words = self.words(classes, ground)
-        known = (words != IMAGE) & (words != 0)
         direction = F.layer_norm(projected.float(), (WIDTH,))
-        scores = 2 * direction[known] @ F.normalize(embedding.weight.float(), dim=-1).T
-        places = (self.read_place(direction) - patch_places(classes.shape[1])).square().mean()
+        words = self.words(batch)
+        known = words != IMAGE
+        told = known.any(-1)
+        scores = 2 * direction[told] @ F.normalize(embedding.weight.float(), dim=-1).T
+        chances = scores.log_softmax(-1).gather(1, words[told])
+        toward = -(chances * known[told]).sum() / known[told].sum()
+        places = (self.read_place(direction) - patch_places(words.shape[1])).square().mean()
         middle = F.binary_cross_entropy_with_logits(
-            self.read_centre(direction)[..., 0], centres.float(), pos_weight=torch.tensor(4.0))
-        return F.cross_entropy(scores, words[known]) + 2 * places + middle
+            self.read_centre(direction)[..., 0], batch.centres.float(),
+            pos_weight=torch.tensor(4.0))
+        return toward + 2 * places + middle
 
 
 class Learner(nn.Module):
@@ -183,7 +219,7 @@ class Learner(nn.Module):
         return self.model.model.multi_modal_projector(hidden)
 
     def symbols_of(self, batch):
-        return self.symbols(batch.classes, batch.centres, batch.ground, self.embedding)
+        return self.symbols(batch, self.embedding)
 
     def decode(self, vision, batch):
         """vision [images, N, WIDTH] -> hidden states of the whole rows [B, T, WIDTH]"""

@@ -119,14 +119,18 @@ def count(rng, scene):
     return f"How many {plural(name)} are there?", str(len(groups.get(name, [])))
 
 
+def place_name(x, y):
+    across = "left" if x < LEFT_OR_TOP else "right" if x > RIGHT_OR_BOTTOM else ""
+    down = "top" if y < LEFT_OR_TOP else "bottom" if y > RIGHT_OR_BOTTOM else ""
+    return " ".join(part for part in (down, across) if part) or "center"
+
+
 def place(thing):
     """Where a thing is in words, or None where it lies on a border between two."""
     for value in (thing.x, thing.y):
         if min(abs(value - LEFT_OR_TOP), abs(value - RIGHT_OR_BOTTOM)) < UNSURE:
             return None
-    across = "left" if thing.x < LEFT_OR_TOP else "right" if thing.x > RIGHT_OR_BOTTOM else ""
-    down = "top" if thing.y < LEFT_OR_TOP else "bottom" if thing.y > RIGHT_OR_BOTTOM else ""
-    return " ".join(part for part in (down, across) if part) or "center"
+    return place_name(thing.x, thing.y)
 
 
 def where(rng, scene):

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from vocabulary import (CLASS_NOUN, CLASS_PLATE, COLOUR_NAMES, COLOURS, FONTS, NOUNS, SHAPES,
-                        SPRITE_NAMES, UNCOUNTABLE, WORDS, character_class, shape_class)
+from vocabulary import (CLASS_DIGIT, CLASS_NOUN, CLASS_PLATE, COLOUR_NAMES, COLOURS, FONTS,
+                        NOTE_WORD, NOUNS, SHAPES, SPRITE_NAMES, UNCOUNTABLE, WORDS,
+                        character_class, shape_class)
 
 PATCH = 16
 STYLES = ("fluent", "noto")
@@ -55,6 +56,7 @@ class Scene:
     lines: list = field(default_factory=list)   # of a page: (word, number), top to bottom
     classes: np.ndarray = None                  # int16 [size/16, size/16], vocabulary's classes
     centres: np.ndarray = None                  # bool, same shape: the middle of a thing is here
+    notes: np.ndarray = None                    # int16, same shape: which one of its kind, or word
 
 
 class Sprites:
@@ -92,7 +94,7 @@ class Painter:
         self.rng, self.size, self.sprites, self.styles = rng, size, sprites, styles
         self.ground_pixels, self.calm = ground_pixels, calm
         self.pixel_classes = np.zeros((size, size), np.int16)
-        self.middles = []       # (x, y, class) in pixels, of things and characters
+        self.middles = []       # (x, y, class, note) in pixels, of things and characters
         self.taken = []         # boxes in pixels
         self.image = None
         self.ground = None
@@ -170,7 +172,7 @@ class Painter:
         self.image.paste(sprite, (left, top), sprite)
         solid = np.asarray(sprite.getchannel("A")) > 100
         self._mark(left, top, solid, CLASS_NOUN + index)
-        self.middles.append((x + width / 2, y + width / 2, CLASS_NOUN + index))
+        self.middles.append((x + width / 2, y + width / 2, CLASS_NOUN + index, 0))
 
     def paint_shape(self, shape, colour, x, y, width):
         fill = tuple(int(min(255, max(0, v + self.rng.gauss(0, 8)))) for v in COLOURS[colour])
@@ -193,7 +195,7 @@ class Painter:
         self.image.paste(fill, (x, y), mask)
         patch_class = shape_class(shape, colour)
         self._mark(x, y, np.asarray(mask) > 100, patch_class)
-        self.middles.append((x + width / 2, y + width / 2, patch_class))
+        self.middles.append((x + width / 2, y + width / 2, patch_class, 0))
 
     def paint_sign(self, text, colour, x, y, width, height, path, font_size):
         fill = tuple(int(min(255, max(0, v + self.rng.gauss(0, 6)))) for v in COLOURS[colour])
@@ -212,15 +214,14 @@ class Painter:
         return max(CHARACTER_PITCH, widest * 1.06)
 
     def paint_text(self, text, left, middle, path, font_size, ink):
-        """One line, its characters `pitch` apart; the middle of each is what it is known by."""
+        """A word or number, its characters `pitch` apart, each known by its middle."""
         pen, face, pitch = ImageDraw.Draw(self.image), font(path, font_size), \
             self.pitch(path, font_size)
+        note = NOTE_WORD + WORDS.index(text) if text in WORDS else 0
         for i, character in enumerate(text):
-            if character == " ":
-                continue
             x = left + pitch * (i + 0.5)
             pen.text((x, middle), character, font=face, fill=ink, anchor="mm")
-            self.middles.append((x, middle, character_class(character)))
+            self.middles.append((x, middle, character_class(character), note))
 
     def _mark(self, left, top, solid, patch_class):
         height, width = solid.shape
@@ -232,8 +233,9 @@ class Painter:
     # -- labels ----------------------------------------------------------------------------------
 
     def patch_labels(self):
-        """classes, centres: a patch shows the class that covers most of it (ground unless it covers
-        20%), and the patch that holds the middle of a thing or of a character shows just that."""
+        """classes, centres, notes: a patch shows the class that covers most of it (ground unless
+        it covers 20%), and the patch that holds the middle of a thing or of a character shows just
+        that, with its note"""
         grid = self.size // PATCH
         tiles = self.pixel_classes.reshape(grid, PATCH, grid, PATCH).transpose(0, 2, 1, 3)
         tiles = tiles.reshape(grid, grid, PATCH * PATCH)
@@ -245,11 +247,16 @@ class Painter:
             pixels = (tiles == patch_class).sum(-1)
             take = (pixels > covered) & (pixels >= PATCH * PATCH // 5)
             classes[take], covered[take] = patch_class, pixels[take]
-        centres = np.zeros((grid, grid), bool)
-        for x, y, patch_class in self.middles:
-            row, column = min(grid - 1, int(y // PATCH)), min(grid - 1, int(x // PATCH))
+        centres, notes = np.zeros((grid, grid), bool), np.zeros((grid, grid), np.int16)
+        seen = {}
+        for row, column, patch_class, note in sorted(
+                (min(grid - 1, int(y // PATCH)), min(grid - 1, int(x // PATCH)), *what)
+                for x, y, *what in self.middles):
             classes[row, column], centres[row, column] = patch_class, True
-        return classes, centres
+            if patch_class < CLASS_DIGIT:
+                seen[patch_class] = note = min(NOTE_WORD - 1, seen.get(patch_class, 0) + 1)
+            notes[row, column] = note
+        return classes, centres, notes
 
 
 def random_number(rng, digits):
@@ -383,8 +390,9 @@ def _page(painter):
         if any(number == other for _, other in lines):
             number = random_number(rng, digits)
         lines.append((word, number))
-        painter.paint_text(word.ljust(key_width + 1) + number, left, top + i * leading, path,
-                           font_size, ink)
+        second = left + pitch * (key_width + 1)
+        painter.paint_text(word, left, top + i * leading, path, font_size, ink)
+        painter.paint_text(number, second, top + i * leading, path, font_size, ink)
     return [], lines
 
 
@@ -400,8 +408,7 @@ def draw(rng, size, sprites, layout=None, styles=(0, 1), ground_pixels=True, cal
         layout = "plain"
     painter = Painter(rng, size, sprites, styles, ground_pixels, calm)
     things, lines = _LAYOUTS[layout](painter)
-    classes, centres = painter.patch_labels()
-    return Scene(painter.image, layout, painter.ground, things, lines, classes, centres)
+    return Scene(painter.image, layout, painter.ground, things, lines, *painter.patch_labels())
 
 
 def generator(*names):

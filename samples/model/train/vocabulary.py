@@ -71,6 +71,10 @@ CLASS_DIGIT = CLASS_SHAPE + len(SHAPES) * len(COLOURS)
 CLASS_LETTER = CLASS_DIGIT + 10
 CLASS_PLATE = CLASS_LETTER + 26
 CLASSES = CLASS_PLATE + len(COLOURS)
+# note of the patch that holds the middle of something: 0 none; of a thing, which of its kind it is
+# in reading order (1 to 9, so the last one says how many there are); of a letter, its word
+NOTE_WORD = 10
+NOTES = NOTE_WORD + len(WORDS)
 
 FONT_FILES = [
     "dejavu/DejaVuSans-Bold.ttf", "dejavu/DejaVuSans.ttf", "dejavu/DejaVuSerif-Bold.ttf",
