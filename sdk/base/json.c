@@ -24,8 +24,8 @@ fovea_status fvi_json_parse(const char *text, size_t n_bytes, const char *name, 
     return FOVEA_OK;
 }
 
-fovea_status fvi_json_load(const fovea_alloc *alloc, const char *dir, const char *file, json_t **out,
-                           fovea_error *err)
+fovea_status fvi_json_load(const fovea_alloc *alloc, const char *dir, const char *file,
+                           json_t **out, fovea_error *err)
 {
     char path[4096];
     int n = snprintf(path, sizeof path, "%s/%s", dir, file);
@@ -53,8 +53,8 @@ fovea_status fvi_json_u32(const json_t *obj, const char *key, uint32_t absent, u
     }
     json_int_t n = json_integer_value(value);
     if (n < (json_int_t)min || n > (json_int_t)max) {
-        return FVI_FAIL(err, FOVEA_ERR_FORMAT, "\"%s\" is %lld, not in %u..%u", key, (long long)n, min,
-                        max);
+        return FVI_FAIL(err, FOVEA_ERR_FORMAT, "\"%s\" is %lld, not in %u..%u", key, (long long)n,
+                        min, max);
     }
     *out = (uint32_t)n;
     return FOVEA_OK;

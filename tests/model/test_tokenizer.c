@@ -8,6 +8,8 @@
 #include "sdk/model/tokenizer.h"
 #include "tests/fault/fault_alloc.h"
 
+#include <pthread.h>
+
 static const fovea_alloc *const alloc = &fvi_alloc_default;
 
 static fvi_tokenizer *open_sample(void)
@@ -377,6 +379,50 @@ static void test_long_text_is_linear(void **state)
     fvi_tokenizer_close(&t);
 }
 
+/* ---- many threads, one tokenizer ---- */
+
+typedef struct encoding {
+    const fvi_tokenizer *tokenizer;
+    fvi_ids ids;
+    fovea_status status;
+} encoding;
+
+static void *encode_often(void *arg)
+{
+    static const char text[] = "USER: <image>\nHow many 12 d\xC3\xA9j\xC3\xA0-vu ducks? ASSISTANT:";
+    encoding *self = arg;
+    for (int i = 0; self->status >= 0 && i < 200; i++) {
+        self->ids.n = 0;
+        self->status =
+            fvi_tokenizer_encode(self->tokenizer, text, sizeof text - 1, &self->ids, NULL);
+    }
+    return NULL;
+}
+
+static void test_threads(void **state)
+{
+    (void)state;
+    fvi_tokenizer *t = open_sample();
+    encoding work[4];
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++) {
+        work[i] = (encoding){.tokenizer = t, .ids = {.alloc = alloc}};
+        assert_int_equal(pthread_create(&threads[i], NULL, encode_often, &work[i]), 0);
+    }
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    }
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(work[i].status, FOVEA_OK);
+        assert_int_equal(work[i].ids.n, work[0].ids.n);
+        assert_memory_equal(work[i].ids.data, work[0].ids.data, work[0].ids.n * sizeof(int32_t));
+    }
+    for (int i = 0; i < 4; i++) {
+        fvi_ids_free(&work[i].ids);
+    }
+    fvi_tokenizer_close(&t);
+}
+
 static fovea_status whole_life(const fovea_alloc *memory, void *dir)
 {
     static const char text[] = "x e\xCC\x81 <mask> the image, 12 things";
@@ -433,6 +479,7 @@ int main(void)
         cmocka_unit_test(test_bad_text),
         cmocka_unit_test(test_broken_characters),
         cmocka_unit_test(test_long_text_is_linear),
+        cmocka_unit_test(test_threads),
         cmocka_unit_test(test_memory_failures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
