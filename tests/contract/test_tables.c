@@ -1,0 +1,289 @@
+/* test_tables.c - walks scorers.def, budgets.def and codecs.def: what every entry owes, whatever it is.
+ *
+ * Shapes are random: 1 to 3,000 tokens, 1 to 8 query heads a KV head, heads 32 to 256 wide. An entry is
+ * given exactly the observations that it says it needs, and outputs stand between guards. A new line in a
+ * table is tested by being there. */
+#include "tests/kvcompress/kv_test.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#define GUARD 16
+
+#define FVI_SCORER(name) extern const fvi_scorer fvi_scorer_##name;
+#include "kvcompress/scorers.def"
+#undef FVI_SCORER
+#define FVI_BUDGET(name) extern const fvi_budget fvi_budget_##name;
+#include "kvcompress/budgets.def"
+#undef FVI_BUDGET
+
+static const fvi_scorer *const scorers[] = {
+#define FVI_SCORER(name) &fvi_scorer_##name,
+#include "kvcompress/scorers.def"
+#undef FVI_SCORER
+};
+
+static const fvi_budget *const budgets[] = {
+#define FVI_BUDGET(name) &fvi_budget_##name,
+#include "kvcompress/budgets.def"
+#undef FVI_BUDGET
+};
+
+typedef struct scene {
+    rng r;
+    test_geom g;
+    test_prompt prompt;
+    uint32_t n_list;
+} scene;
+
+static void random_scene(scene *s, uint64_t seed, uint32_t most_token)
+{
+    static const uint32_t widths[] = {32, 48, 64, 80, 96, 128, 256};
+    *s = (scene){.r = {.state = seed}};
+    uint32_t n_layer = 1 + rng_below(&s->r, 3), group = 1 + rng_below(&s->r, 8);
+    uint32_t n_kv_head = 1 + rng_below(&s->r, 4), d = widths[rng_below(&s->r, FVI_COUNT(widths))];
+    test_geom_same(&s->g, n_layer, n_kv_head, d, FOVEA_KIND_F16);
+    for (uint32_t i = 0; i < n_layer; i++) {
+        s->g.layers[i].n_head = n_kv_head * group;
+    }
+    uint32_t sort = rng_below(&s->r, 5);
+    uint32_t most = sort == 0 ? 3 : most_token / 8;
+    test_prompt_random(&s->prompt, &s->r, 1 + most, 1 + most);
+    s->n_list = fvi_kv_geom_n_list(&s->g.geom);
+}
+
+static fvi_kv_obs *observations(scene *s, uint32_t needs)
+{
+    fvi_kv_obs *obs = NULL;
+    assert_int_equal(fvi_kv_obs_new(&fvi_alloc_default, &s->g.geom, s->prompt.n_token, needs, &obs),
+                     FOVEA_OK);
+    uint32_t sort = rng_below(&s->r, 4); /* nothing, all the same, or as it comes */
+    for (size_t i = 0; obs->mass != NULL && i < (size_t)s->n_list * obs->n_token; i++) {
+        obs->mass[i] = sort == 0 ? 0 : sort == 1 ? 1 : expf(8 * rng_float(&s->r));
+    }
+    for (uint32_t i = 0; obs->density != NULL && i < obs->n_layer; i++) {
+        obs->density[i] = sort == 0 ? 0 : sort == 1 ? 1 : fabs(rng_float(&s->r));
+    }
+    return obs;
+}
+
+static fvi_score_ctx score_ctx(const scene *s, const fvi_kv_obs *obs)
+{
+    return (fvi_score_ctx){.alloc = &fvi_alloc_default, .geom = &s->g.geom, .obs = obs,
+                           .spans = s->prompt.spans, .n_span = s->prompt.n_span,
+                           .n_token = s->prompt.n_token, .seed = 42};
+}
+
+static void test_scorers(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < FVI_COUNT(scorers); i++) {
+        assert_string_equal(fovea_recipe_name("scores", i), scorers[i]->name);
+        for (uint32_t round = 0; round < 40; round++) {
+            scene s;
+            random_scene(&s, 100 * i + round + 1, 3000);
+            fvi_kv_obs *obs = scorers[i]->needs != 0 ? observations(&s, scorers[i]->needs) : NULL;
+            const fvi_score_ctx ctx = score_ctx(&s, obs);
+            for (uint32_t layer = s.g.geom.n_layer; layer-- > 0;) { /* any order of layers */
+                size_t n = (size_t)s.g.layers[layer].n_kv_head * s.prompt.n_token;
+                float *out = malloc((n + 2 * GUARD) * sizeof *out), *again = malloc(n * sizeof *out);
+                for (size_t j = 0; j < n + 2 * GUARD; j++) {
+                    out[j] = NAN;
+                }
+                assert_int_equal(scorers[i]->score(&ctx, layer, out + GUARD), FOVEA_OK);
+                assert_int_equal(scorers[i]->score(&ctx, layer, again), FOVEA_OK);
+                assert_memory_equal(out + GUARD, again, n * sizeof *out);
+                for (size_t j = 0; j < GUARD; j++) {
+                    assert_true(isnan(out[j]) && isnan(out[GUARD + n + j]));
+                }
+                for (size_t j = 0; j < n; j++) {
+                    assert_true(isfinite(out[GUARD + j]));
+                }
+                free(out);
+                free(again);
+            }
+            fvi_kv_obs_unref(&obs);
+        }
+    }
+}
+
+static void test_budgets(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < FVI_COUNT(budgets); i++) {
+        assert_string_equal(fovea_recipe_name("budgets", i), budgets[i]->name);
+        for (uint32_t round = 0; round < 100; round++) {
+            scene s;
+            random_scene(&s, 7000 + 100 * i + round, 3000);
+            fvi_kv_obs *obs = budgets[i]->needs != 0 ? observations(&s, budgets[i]->needs) : NULL;
+            size_t n_slot = (size_t)s.n_list * s.prompt.n_token;
+            float *scores = calloc(n_slot, sizeof *scores);
+            for (size_t j = 0; j < n_slot; j++) {
+                scores[j] = rng_float(&s.r);
+            }
+            double weights[64];
+            const fvi_budget_ctx ctx = {
+                .alloc = &fvi_alloc_default, .geom = &s.g.geom, .obs = obs, .scores = scores,
+                .n_token = s.prompt.n_token, .min_list = 1,
+                .total = s.n_list + rng_next(&s.r) % (n_slot - s.n_list + 1)};
+            for (uint32_t j = 0; j < FVI_COUNT(weights); j++) {
+                weights[j] = -77;
+            }
+            assert_int_equal(budgets[i]->weigh(&ctx, weights), FOVEA_OK);
+            double sum = 0;
+            for (uint32_t j = 0; j < s.n_list; j++) {
+                assert_true(weights[j] >= 0 && isfinite(weights[j]));
+                sum += weights[j];
+            }
+            assert_true(sum > 0);
+            for (uint32_t j = s.n_list; j < FVI_COUNT(weights); j++) {
+                assert_true(weights[j] == -77);
+            }
+            free(scores);
+            fvi_kv_obs_unref(&obs);
+        }
+    }
+}
+
+static void test_codecs(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; fvi_codec_at(i) != NULL; i++) {
+        const fvi_codec *codec = fvi_codec_at(i);
+        assert_string_equal(fovea_recipe_name("kinds", i), codec->name);
+        assert_ptr_equal(fvi_codec_of(codec->kind), codec);
+        rng r = {.state = 50 + i};
+        for (uint32_t round = 0; round < 60; round++) {
+            uint32_t n = 1 + rng_below(&r, round % 10 == 0 ? 3000 : 60);
+            uint32_t dk = 32 + rng_below(&r, 225), dv = 32 + rng_below(&r, 225);
+            uint32_t k_stride = dk + rng_below(&r, 9), v_stride = dv + rng_below(&r, 9);
+            size_t n_bytes = codec->bytes(n, dk, dv);
+            assert_true(codec->bytes(n + 1, dk, dv) > n_bytes);
+            uint8_t *run = malloc(n_bytes + 2 * GUARD);
+            float *k = malloc((size_t)n * k_stride * sizeof *k), *k2 = malloc((size_t)n * k_stride * sizeof *k);
+            float *v = malloc((size_t)n * v_stride * sizeof *v), *v2 = malloc((size_t)n * v_stride * sizeof *v);
+            for (size_t j = 0; j < (size_t)n * k_stride; j++) {
+                k[j] = 5 * rng_float(&r);
+                k2[j] = -99;
+            }
+            for (size_t j = 0; j < (size_t)n * v_stride; j++) {
+                v[j] = rng_float(&r);
+                v2[j] = -99;
+            }
+            memset(run, 0x5a, n_bytes + 2 * GUARD);
+            codec->encode(run + GUARD, n, dk, dv, 0, n, k, k_stride, v, v_stride);
+            for (size_t j = 0; j < GUARD; j++) {
+                assert_true(run[j] == 0x5a && run[GUARD + n_bytes + j] == 0x5a);
+            }
+            codec->decode(run + GUARD, n, dk, dv, 0, n, k2, k_stride, v2, v_stride);
+            for (size_t j = 0; j < (size_t)n * k_stride; j++) {
+                bool inside = j % k_stride < dk;
+                assert_true(inside ? fabsf(k2[j] - k[j]) < 0.5f : k2[j] == -99);
+            }
+            for (size_t j = 0; j < (size_t)n * v_stride; j++) {
+                bool inside = j % v_stride < dv;
+                assert_true(inside ? fabsf(v2[j] - v[j]) < 0.1f : v2[j] == -99);
+            }
+            /* a row alone is stored as it is in company */
+            uint32_t row = rng_below(&r, n);
+            uint8_t *alone = malloc(codec->bytes(1, dk, dv));
+            float *k3 = malloc(dk * sizeof *k3), *v3 = malloc(dv * sizeof *v3);
+            codec->encode(alone, 1, dk, dv, 0, 1, k + (size_t)row * k_stride, k_stride,
+                          v + (size_t)row * v_stride, v_stride);
+            codec->decode(alone, 1, dk, dv, 0, 1, k3, dk, v3, dv);
+            assert_memory_equal(k3, k2 + (size_t)row * k_stride, dk * sizeof *k3);
+            assert_memory_equal(v3, v2 + (size_t)row * v_stride, dv * sizeof *v3);
+            free(k3);
+            free(v3);
+            free(alone);
+            free(run);
+            free(k);
+            free(k2);
+            free(v);
+            free(v2);
+        }
+    }
+}
+
+/* One scorer, one budget, one kind for each modality: made, applied and counted. */
+static void run_recipe(scene *s, const fvi_scorer *scorer, const fvi_budget *budget,
+                       const char *vision, const char *text)
+{
+    char recipe_text[FVI_RECIPE_MAX_TEXT];
+    bool by_bytes = rng_below(&s->r, 2) == 0;
+    snprintf(recipe_text, sizeof recipe_text, "score=%s,budget=%s,%s=%s%u%s,vision=%s,text=%s",
+             scorer->name, budget->name, by_bytes ? "bytes" : "keep", by_bytes ? "" : "0.",
+             10 + rng_below(&s->r, 80), by_bytes ? "%" : "", vision, text);
+    fvi_recipe recipe;
+    fovea_error err = {.text = ""};
+    if (fvi_recipe_parse(recipe_text, &recipe, &err) < 0) {
+        fail_msg("%s: %s", recipe_text, err.text);
+    }
+    fvi_kv_pool *pool = NULL;
+    fvi_kv_seq *seq = NULL;
+    assert_int_equal(fvi_kv_pool_new(&fvi_alloc_default, (size_t)256 << 20,
+                                     fvi_kv_geom_granule(&s->g.geom), &pool), FOVEA_OK);
+    assert_int_equal(fvi_kv_seq_new(&fvi_alloc_default, pool, &s->g.geom, &seq), FOVEA_OK);
+    assert_int_equal(fvi_kv_seq_begin_turn(seq, s->prompt.spans, s->prompt.n_span, 8), FOVEA_OK);
+    for (uint32_t layer = 0; layer < s->g.geom.n_layer; layer++) {
+        assert_int_equal(fvi_kv_seq_open_layer(seq, layer), FOVEA_OK);
+    }
+    fvi_kv_seq_end_turn(seq);
+    uint32_t needs = fvi_kv_plan_needs(seq, &recipe);
+    fvi_kv_obs *obs = needs != 0 ? observations(s, needs) : NULL;
+    fvi_kv_plan *plan = NULL;
+    fovea_status status = fvi_kv_plan_make(seq, &recipe, obs, &plan, &err);
+    if (status == FOVEA_OK) {
+        assert_int_equal(fvi_kv_plan_apply(seq, plan), FOVEA_OK);
+        fovea_ledger ledger = {.size = sizeof ledger};
+        fvi_kv_seq_ledger(seq, &ledger);
+        assert_int_equal(ledger.realised_bytes, plan->n_bytes);
+        assert_int_equal(ledger.realised_bytes + ledger.generated_bytes, fvi_kv_pool_used(pool));
+        for (uint32_t layer = 0; layer < s->g.geom.n_layer; layer++) {
+            const fvi_list_view *lists = fvi_kv_seq_lists(seq, layer);
+            for (uint32_t head = 0; head < s->g.layers[layer].n_kv_head; head++) {
+                assert_true(lists[head].n_token >= 1);
+            }
+        }
+    } else if (status != FOVEA_ERR_BUDGET || !by_bytes) {
+        fail_msg("%s on %u tokens: %s", recipe_text, s->prompt.n_token, err.text);
+    }
+    fvi_kv_plan_free(&plan);
+    fvi_kv_obs_unref(&obs);
+    fvi_kv_seq_free(&seq);
+    assert_int_equal(fvi_kv_pool_used(pool), 0);
+    fvi_kv_pool_free(&pool);
+}
+
+static void test_every_combination(void **state)
+{
+    (void)state;
+    uint64_t seed = 90001;
+    for (uint32_t i = 0; i < FVI_COUNT(scorers); i++) {
+        for (uint32_t j = 0; j < FVI_COUNT(budgets); j++) {
+            for (uint32_t k = 0; fvi_codec_at(k) != NULL; k++) {
+                for (uint32_t l = 0; fvi_codec_at(l) != NULL; l++) {
+                    scene s;
+                    random_scene(&s, seed++, 1200);
+                    if (fvi_codec_at(k)->kind == FOVEA_KIND_F32 ||
+                        fvi_codec_at(l)->kind == FOVEA_KIND_F32) {
+                        s.g.geom.base = FOVEA_KIND_F32;
+                    }
+                    run_recipe(&s, scorers[i], budgets[j], fvi_codec_at(k)->name,
+                               fvi_codec_at(l)->name);
+                }
+            }
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_scorers),
+        cmocka_unit_test(test_budgets),
+        cmocka_unit_test(test_codecs),
+        cmocka_unit_test(test_every_combination),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

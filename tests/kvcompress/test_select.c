@@ -1,0 +1,165 @@
+/* test_select.c - which tokens stay: sinks, protected ones, the recent window, ties, budgets that nest, and
+ * VL-Cache's layer budget on numbers made by hand. */
+#include "kv_bench.h"
+
+#include <stdio.h>
+
+/* The last tenth of every list's budget goes to the latest tokens, sinks and protected ones stay. */
+static void test_always_kept(void **state)
+{
+    (void)state;
+    for (uint32_t round = 0; round < 60; round++) {
+        bench b;
+        bench_open(&b, 60 + round);
+        bench_pool(&b);
+        shaped_prompt(&b, round % 4);
+        if (round % 3 == 0) {
+            b.prompt.spans[0].flags = FVI_KV_TAG_PROTECTED;
+        }
+        observe(&b);
+        prefill(&b, false);
+        fvi_kv_plan *plan = plan_of(&b, round % 2 == 0 ? "vl-cache:keep=0.3"
+                                                       : "vl-cache:keep=0.25,recent=0.2,sinks=3");
+        for (uint32_t list = 0; list < plan->n_list; list++) {
+            uint32_t k = kept_of(plan, list), n_always = 0;
+            for (uint32_t t = 0; t < b.prompt.n_token; t++) {
+                bool is_protected = round % 3 == 0 && t < b.prompt.spans[0].n;
+                if (is_protected || (round % 2 == 1 && t < 3)) {
+                    assert_true(is_kept(plan, list, t));
+                    n_always++;
+                }
+            }
+            uint32_t n_recent = round % 2 == 0 ? (k + 9) / 10 : (k + 4) / 5;
+            n_recent = FVI_MIN(n_recent, k - n_always);
+            for (uint32_t i = 1; i <= n_recent; i++) {
+                assert_true(is_kept(plan, list, b.prompt.n_token - i));
+            }
+        }
+        fvi_kv_plan_free(&plan);
+        bench_close(&b);
+    }
+}
+
+/* The kept set by brute force: sinks, window, then the largest scores, lower positions first. */
+static void test_selection_by_hand(void **state)
+{
+    (void)state;
+    bench b;
+    bench_open(&b, 5);
+    test_geom_same(&b.g, 1, 1, 16, FOVEA_KIND_F16);
+    bench_pool(&b);
+    test_prompt_add(&b.prompt, FOVEA_MODALITY_TEXT, 10);
+    prefill(&b, false);
+    assert_int_equal(fvi_kv_obs_new(&fvi_alloc_default, &b.g.geom, 10, FVI_NEED_WINDOW_MASS, &b.obs),
+                     FOVEA_OK);
+    const float mass[10] = {1, 5, 3, 5, 3, 0, 3, 2, 0, 0};
+    memcpy(b.obs->mass, mass, sizeof mass);
+    /* window: the 9 by recent=0.1; scores: 1, 3, then 2 before 4 and 6 */
+    fvi_kv_plan *plan = plan_of(&b, "score=post-vision,keep=0.4");
+    const bool want[10] = {false, true, true, true, false, false, false, false, false, true};
+    for (uint32_t t = 0; t < 10; t++) {
+        assert_int_equal(is_kept(plan, 0, t), want[t]);
+    }
+    fvi_kv_plan_free(&plan);
+    memset(b.obs->mass, 0, sizeof mass); /* nothing but ties */
+    plan = plan_of(&b, "score=post-vision,keep=0.5,recent=0");
+    for (uint32_t t = 0; t < 10; t++) {
+        assert_int_equal(is_kept(plan, 0, t), t < 5);
+    }
+    fvi_kv_plan_free(&plan);
+    b.obs->mass[2] = -0.0f; /* equals 0 */
+    b.obs->mass[7] = -1;
+    plan = plan_of(&b, "score=post-vision,keep=0.9,recent=0");
+    for (uint32_t t = 0; t < 10; t++) {
+        assert_int_equal(is_kept(plan, 0, t), t != 7);
+    }
+    fvi_kv_plan_free(&plan);
+    plan = plan_of(&b, "streaming:keep=0.6,sinks=2");
+    for (uint32_t t = 0; t < 10; t++) {
+        assert_int_equal(is_kept(plan, 0, t), t < 2 || t > 5);
+    }
+    fvi_kv_plan_free(&plan);
+    bench_close(&b);
+}
+
+/* A smaller budget keeps a subset of what a larger one keeps. */
+static void test_budgets_nest(void **state)
+{
+    (void)state;
+    bench b;
+    bench_open(&b, 15);
+    test_geom_same(&b.g, 1, 1, 16, FOVEA_KIND_F16);
+    bench_pool(&b);
+    shaped_prompt(&b, 1);
+    observe(&b);
+    prefill(&b, false);
+    fvi_kv_plan *smaller = NULL;
+    for (uint32_t i = 1; i <= 100; i += 3) {
+        char text[64];
+        snprintf(text, sizeof text, "vl-cache:keep=%.2f,sinks=2", i / 100.0);
+        fvi_kv_plan *plan = plan_of(&b, text);
+        for (uint32_t t = 0; smaller != NULL && t < plan->n_token; t++) {
+            assert_true(!is_kept(smaller, 0, t) || is_kept(plan, 0, t));
+        }
+        fvi_kv_plan_free(&smaller);
+        smaller = plan;
+    }
+    fvi_kv_plan_free(&smaller);
+    bench_close(&b);
+}
+
+/* VL-Cache's layer budget on densities made by hand: 0.4, 0.2, 0.2, 0 of 100 tokens at alpha 0.25. */
+static void test_density_budget(void **state)
+{
+    (void)state;
+    bench b;
+    bench_open(&b, 25);
+    test_geom_same(&b.g, 4, 1, 16, FOVEA_KIND_F16);
+    bench_pool(&b);
+    test_prompt_add(&b.prompt, FOVEA_MODALITY_VISION, 90);
+    test_prompt_add(&b.prompt, FOVEA_MODALITY_TEXT, 10);
+    observe(&b);
+    prefill(&b, false);
+    const double density[4] = {0.4, 0.2, 0.2, 0};
+    memcpy(b.obs->density, density, sizeof density);
+    fvi_kv_plan *plan = plan_of(&b, "vl-cache:keep=0.25");
+    /* beta = .5, .25, .25, .01 (clipped from 0): 101 shares for 100 slots, so 49.5 24.75 24.75 1 */
+    assert_int_equal(plan->n_slot, 100);
+    assert_int_equal(kept_of(plan, 0) + kept_of(plan, 1) + kept_of(plan, 2) + kept_of(plan, 3), 100);
+    assert_in_range(kept_of(plan, 0), 49, 50);
+    assert_int_equal(kept_of(plan, 1), 25);
+    assert_int_equal(kept_of(plan, 2), 25);
+    assert_int_equal(kept_of(plan, 3), 1);
+    fvi_kv_plan_free(&plan);
+    b.obs->density[3] = 0.6; /* another prompt, other shares; scale does not matter */
+    plan = plan_of(&b, "vl-cache:keep=0.25");
+    assert_true(kept_of(plan, 3) > kept_of(plan, 0) && kept_of(plan, 0) > kept_of(plan, 1));
+    assert_int_equal(plan->n_slot, 100);
+    for (uint32_t i = 0; i < 4; i++) {
+        b.obs->density[i] /= 4;
+    }
+    fvi_kv_plan *scaled = plan_of(&b, "vl-cache:keep=0.25");
+    assert_memory_equal(plan->kind, scaled->kind, 400);
+    fvi_kv_plan_free(&scaled);
+    fvi_kv_plan_free(&plan);
+    /* beta of 0.9 * 4 * 0.5 is cut at 1: the first list keeps all and the rest is shared out exactly */
+    const double steep[4] = {0.9, 0.05, 0.04, 0.01};
+    memcpy(b.obs->density, steep, sizeof steep);
+    plan = plan_of(&b, "vl-cache:keep=0.5");
+    assert_int_equal(kept_of(plan, 0), 100);
+    assert_int_equal(kept_of(plan, 0) + kept_of(plan, 1) + kept_of(plan, 2) + kept_of(plan, 3), 200);
+    assert_true(kept_of(plan, 1) > kept_of(plan, 2) && kept_of(plan, 2) > kept_of(plan, 3));
+    fvi_kv_plan_free(&plan);
+    bench_close(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_always_kept),
+        cmocka_unit_test(test_selection_by_hand),
+        cmocka_unit_test(test_budgets_nest),
+        cmocka_unit_test(test_density_budget),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
