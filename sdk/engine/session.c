@@ -400,7 +400,9 @@ static fovea_status record_turn(fovea_session *self, const fvi_turn *turn, uint3
         fvi_free(&self->engine->alloc, self->spans);
         self->spans = spans;
     }
-    memcpy(all->data + n_old, turn->ids.data, turn->ids.n * sizeof *all->data);
+    if (turn->ids.n > 0) { /* an empty turn answers what a plan_only turn left open */
+        memcpy(all->data + n_old, turn->ids.data, turn->ids.n * sizeof *all->data);
+    }
     all->n = n_old + turn->ids.n;
     self->n_image_total = n_span;
     return FOVEA_OK;
