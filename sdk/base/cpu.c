@@ -16,7 +16,7 @@ uint32_t fvi_cpu_features(void)
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
         features |= FOVEA_CPU_AVX512;
-        if (__builtin_cpu_supports("avx512bf16")) {
+        if (__builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni")) {
             features |= FOVEA_CPU_AVX512_BF16;
         }
     }

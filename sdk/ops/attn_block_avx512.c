@@ -72,14 +72,13 @@ static void gather_rows(const fvi_kv_source *source, bool values, uint32_t first
                         float *out, size_t stride)
 {
     if (source->list == NULL) {
-        fvi_tile_rows(values ? &source->values : &source->keys, first, n, false, out, stride);
+        fvi_tile_rows(values ? &source->values : &source->keys, first, n, out, stride);
         return;
     }
     fvi_piece piece = fvi_list_seek(source->list, first);
     while (fvi_list_next(source->list, FVI_TILE, first + n, &piece)) {
         fvi_section section = fvi_section_of(piece.run, source->dk, source->dv, values);
-        fvi_tile_rows(&section, piece.first, piece.n, false, out + (piece.token - first) * stride,
-                      stride);
+        fvi_tile_rows(&section, piece.first, piece.n, out + (piece.token - first) * stride, stride);
     }
 }
 
@@ -88,14 +87,13 @@ static void key_columns(fvi_attn_block *b, uint32_t first, uint32_t n)
 {
     const fvi_kv_source *source = b->source;
     if (source->list == NULL) {
-        fvi_tile_columns(&source->keys, first, n, false, b->s.tile, 0, b->s.rows);
+        fvi_tile_columns(&source->keys, first, n, b->s.tile, 0, b->s.rows);
         return;
     }
     fvi_piece piece = fvi_list_seek(source->list, first);
     while (fvi_list_next(source->list, FVI_TILE, first + n, &piece)) {
         fvi_section section = fvi_section_of(piece.run, source->dk, source->dv, false);
-        fvi_tile_columns(&section, piece.first, piece.n, false, b->s.tile, piece.token - first,
-                         b->s.rows);
+        fvi_tile_columns(&section, piece.first, piece.n, b->s.tile, piece.token - first, b->s.rows);
     }
 }
 

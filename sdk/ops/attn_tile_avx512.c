@@ -44,7 +44,7 @@ FVI_INLINE __m128i nibbles16(const uint8_t *row, uint32_t d, uint32_t c, __mmask
 }
 
 /* Elements c..c+15 of a token, zeros behind the row's end. */
-FVI_INLINE __m512 row16(const fvi_section *s, fovea_kind kind, uint32_t token, uint32_t c, bool raw)
+FVI_INLINE __m512 row16(const fvi_section *s, fovea_kind kind, uint32_t token, uint32_t c)
 {
     const uint8_t *row = s->codes + token * s->row_bytes;
     __mmask16 mask = fvi_mask16(s->d - c);
@@ -60,21 +60,17 @@ FVI_INLINE __m512 row16(const fvi_section *s, fovea_kind kind, uint32_t token, u
         x = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(nibbles16(row, s->d, c, mask)));
         break;
     }
-    if (raw) {
-        return x;
-    }
     uint16_t pair[2];
     memcpy(pair, s->affine + ((size_t)token * s->groups + c / FVI_GROUP) * sizeof pair, sizeof pair);
     __m512 scale = _mm512_set1_ps(_cvtsh_ss(pair[0]));
     return _mm512_maskz_fmadd_ps(mask, x, scale, _mm512_set1_ps(_cvtsh_ss(pair[1])));
 }
 
-FVI_INLINE void rows_of(const fvi_section *s, fovea_kind kind, uint32_t first, uint32_t n, bool raw,
-                        float *out, size_t stride)
+FVI_INLINE void rows_of(const fvi_section *s, fovea_kind kind, uint32_t first, uint32_t n, float *out, size_t stride)
 {
     for (uint32_t t = 0; t < n; t++) {
         for (uint32_t c = 0; c < s->d; c += 16) {
-            _mm512_storeu_ps(out + t * stride + c, row16(s, kind, first + t, c, raw));
+            _mm512_storeu_ps(out + t * stride + c, row16(s, kind, first + t, c));
         }
     }
 }
@@ -89,27 +85,27 @@ static void rows_decoded(const fvi_section *s, uint32_t first, uint32_t n, float
     }
 }
 
-void fvi_tile_rows(const fvi_section *s, uint32_t first, uint32_t n, bool raw, float *out,
+void fvi_tile_rows(const fvi_section *s, uint32_t first, uint32_t n, float *out,
                    size_t stride)
 {
     switch (s->kind) {
-    case FOVEA_KIND_F32: rows_of(s, FOVEA_KIND_F32, first, n, raw, out, stride); break;
-    case FOVEA_KIND_F16: rows_of(s, FOVEA_KIND_F16, first, n, raw, out, stride); break;
-    case FOVEA_KIND_INT8: rows_of(s, FOVEA_KIND_INT8, first, n, raw, out, stride); break;
-    case FOVEA_KIND_INT4: rows_of(s, FOVEA_KIND_INT4, first, n, raw, out, stride); break;
+    case FOVEA_KIND_F32: rows_of(s, FOVEA_KIND_F32, first, n, out, stride); break;
+    case FOVEA_KIND_F16: rows_of(s, FOVEA_KIND_F16, first, n, out, stride); break;
+    case FOVEA_KIND_INT8: rows_of(s, FOVEA_KIND_INT8, first, n, out, stride); break;
+    case FOVEA_KIND_INT4: rows_of(s, FOVEA_KIND_INT4, first, n, out, stride); break;
     default: rows_decoded(s, first, n, out, stride); break;
     }
 }
 
 FVI_INLINE void columns_of(const fvi_section *s, fovea_kind kind, uint32_t first, uint32_t n,
-                           bool raw, float *out)
+                           float *out)
 {
     for (uint32_t t = 0; t < n; t += 16) {
         for (uint32_t c = 0; c < s->d; c += 16) {
             __m512 lanes[16];
 #pragma GCC unroll 16
             for (uint32_t i = 0; i < 16; i++) { /* behind the last token: the last one again */
-                lanes[i] = row16(s, kind, first + FVI_MIN(t + i, n - 1), c, raw);
+                lanes[i] = row16(s, kind, first + FVI_MIN(t + i, n - 1), c);
             }
             fvi_transpose16(lanes);
             uint32_t width = FVI_MIN(16u, s->d - c);
@@ -121,23 +117,77 @@ FVI_INLINE void columns_of(const fvi_section *s, fovea_kind kind, uint32_t first
     }
 }
 
-void fvi_tile_columns(const fvi_section *s, uint32_t first, uint32_t n, bool raw, float *out,
+void fvi_tile_columns(const fvi_section *s, uint32_t first, uint32_t n, float *out,
                       uint32_t at, float *memory)
 {
     out += at;
     switch (s->kind) {
-    case FOVEA_KIND_F32: columns_of(s, FOVEA_KIND_F32, first, n, raw, out); break;
-    case FOVEA_KIND_F16: columns_of(s, FOVEA_KIND_F16, first, n, raw, out); break;
-    case FOVEA_KIND_INT8: columns_of(s, FOVEA_KIND_INT8, first, n, raw, out); break;
-    case FOVEA_KIND_INT4: columns_of(s, FOVEA_KIND_INT4, first, n, raw, out); break;
+    case FOVEA_KIND_F32: columns_of(s, FOVEA_KIND_F32, first, n, out); break;
+    case FOVEA_KIND_F16: columns_of(s, FOVEA_KIND_F16, first, n, out); break;
+    case FOVEA_KIND_INT8: columns_of(s, FOVEA_KIND_INT8, first, n, out); break;
+    case FOVEA_KIND_INT4: columns_of(s, FOVEA_KIND_INT4, first, n, out); break;
     default: {
         size_t stride = fvi_round_up(s->d, 16);
         fvi_section plain = {.codes = (const uint8_t *)memory, .row_bytes = stride * sizeof(float),
                              .d = s->d, .kind = FOVEA_KIND_F32};
         rows_decoded(s, first, n, memory, stride);
-        columns_of(&plain, FOVEA_KIND_F32, 0, n, raw, out);
+        columns_of(&plain, FOVEA_KIND_F32, 0, n, out);
         break;
     }
+    }
+}
+
+/* Eight channels of a row of f16. */
+FVI_INLINE __m128i eight(const uint8_t *row, uint32_t left)
+{
+    return left >= 8 ? _mm_loadu_si128((const void *)row)
+                     : _mm_maskz_loadu_epi16((__mmask8)((1u << left) - 1), row);
+}
+
+/* In each 128-bit lane eight rows of eight 16-bit numbers become columns. */
+FVI_INLINE void transpose8(__m512i r[8])
+{
+    __m512i t[8];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        t[i] = _mm512_unpacklo_epi16(r[2 * i], r[2 * i + 1]);
+        t[i + 4] = _mm512_unpackhi_epi16(r[2 * i], r[2 * i + 1]);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 8; i += 4) { /* columns 0-3, then 4-7 */
+        __m512i a = _mm512_unpacklo_epi32(t[i], t[i + 1]);
+        __m512i b = _mm512_unpackhi_epi32(t[i], t[i + 1]);
+        __m512i c = _mm512_unpacklo_epi32(t[i + 2], t[i + 3]);
+        __m512i d = _mm512_unpackhi_epi32(t[i + 2], t[i + 3]);
+        r[i] = _mm512_unpacklo_epi64(a, c);
+        r[i + 1] = _mm512_unpackhi_epi64(a, c);
+        r[i + 2] = _mm512_unpacklo_epi64(b, d);
+        r[i + 3] = _mm512_unpackhi_epi64(b, d);
+    }
+}
+
+void fvi_tile_columns_f16(const fvi_section *s, uint32_t first, uint32_t n, uint16_t *out)
+{
+    for (uint32_t t = 0; t < n; t += 32) {
+        const uint8_t *rows[32];
+        for (uint32_t i = 0; i < 32; i++) { /* behind the last token: the last one again */
+            rows[i] = s->codes + (first + FVI_MIN(t + i, n - 1)) * s->row_bytes;
+        }
+        for (uint32_t c = 0; c < s->d; c += 8) {
+            uint32_t left = s->d - c;
+            __m512i lanes[8];
+#pragma GCC unroll 8
+            for (uint32_t i = 0; i < 8; i++) { /* lane l: token i + 8 l */
+                __m512i x = _mm512_castsi128_si512(eight(rows[i] + 2 * (size_t)c, left));
+                x = _mm512_inserti32x4(x, eight(rows[i + 8] + 2 * (size_t)c, left), 1);
+                x = _mm512_inserti32x4(x, eight(rows[i + 16] + 2 * (size_t)c, left), 2);
+                lanes[i] = _mm512_inserti32x4(x, eight(rows[i + 24] + 2 * (size_t)c, left), 3);
+            }
+            transpose8(lanes);
+            for (uint32_t i = 0; i < FVI_MIN(8u, left); i++) {
+                _mm512_storeu_si512(out + (size_t)(c + i) * FVI_TILE + t, lanes[i]);
+            }
+        }
     }
 }
 

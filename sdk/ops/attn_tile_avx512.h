@@ -1,7 +1,7 @@
 /* attn_tile_avx512.h - cached tokens of any kind as tiles of numbers, for the AVX-512 attention.
  *
  * A section is K or V of one run. Tiles are read as rows (token by token: values) or as columns (channel
- * by channel, one token a lane: keys), dequantised or as raw codes with scale and minimum beside.
+ * by channel, one token a lane: keys).
  * Kinds without a reader here go through their codec. Included by the AVX-512 attention files. */
 #ifndef FOVEA_OPS_ATTN_TILE_AVX512_H
 #define FOVEA_OPS_ATTN_TILE_AVX512_H
@@ -24,20 +24,16 @@ typedef struct fvi_section {
 
 fvi_section fvi_section_of(const fvi_run_view *run, uint32_t dk, uint32_t dv, bool values);
 
-/* Codes with an affine map beside them: int8 and int4. */
-static inline bool fvi_is_coded(fovea_kind kind)
-{
-    return kind == FOVEA_KIND_INT8 || kind == FOVEA_KIND_INT4;
-}
-
-/* out [n, stride], stride at least d rounded up to 16, filled with zeros to there. */
-void fvi_tile_rows(const fvi_section *section, uint32_t first, uint32_t n, bool raw, float *out,
+/* out [n, stride] dequantised, stride at least d rounded up to 16, filled with zeros to there. */
+void fvi_tile_rows(const fvi_section *section, uint32_t first, uint32_t n, float *out,
                    size_t stride);
-/* out [d, FVI_TILE]: tokens first..first+n-1 become lanes at..at+n-1, at most FVI_TILE; other lanes stay.
- * memory: [FVI_TILE, d rounded up to 16] for kinds that their codec decodes. */
-void fvi_tile_columns(const fvi_section *section, uint32_t first, uint32_t n, bool raw, float *out,
+/* out [d, FVI_TILE] dequantised: tokens first..first+n-1 become lanes at..at+n-1, at most FVI_TILE; other
+ * lanes stay. memory: [FVI_TILE, d rounded up to 16] for kinds that their codec decodes. */
+void fvi_tile_columns(const fvi_section *section, uint32_t first, uint32_t n, float *out,
                       uint32_t at, float *memory);
-/* Scales and minima of one group of channels: [n] each. */
+/* The same of f16 as it is, from lane 0 on: out [d, FVI_TILE] f16; lanes behind n may be anything. */
+void fvi_tile_columns_f16(const fvi_section *section, uint32_t first, uint32_t n, uint16_t *out);
+/* Scales and minima of one group of channels of int8 and int4: [n] each. */
 void fvi_tile_affine(const fvi_section *section, uint32_t first, uint32_t n, uint32_t group,
                      float *scale, float *min);
 

@@ -13,7 +13,7 @@ FVI_INLINE void block(const fvi_panel *p, uint32_t row, uint32_t column, const u
                       const uint32_t vectors, const bool half)
 {
     const float *a = (const float *)p->a + row * p->a_stride;
-    float *c = p->c + row * p->c_stride + column;
+    float *c = (float *)p->c + row * p->c_stride + column;
     __m512 acc[8][4];
 #pragma GCC unroll 8
     for (uint32_t r = 0; r < rows; r++) {

@@ -9,11 +9,11 @@
 #include "sdk/ops/cpu_impl.h"
 
 typedef struct fvi_panel {
-    const void *a;   /* [m, k] f32; for bf16 products [m, k] pairs of bf16 */
+    const void *a;   /* [m, k] f32, pairs of bf16 or quads of int8 */
     size_t a_stride; /* in elements of 4 bytes */
-    const void *b;   /* [k, n] f32, f16 or pairs of bf16 */
+    const void *b;   /* [k, n] f32, f16, pairs of bf16 or quads of uint8 */
     size_t b_stride; /* in elements of b */
-    float *c;        /* [m, n] */
+    void *c;         /* [m, n] f32; int32 for int8 */
     size_t c_stride;
     uint32_t m, n, k; /* n: a multiple of 16 */
     bool add;
@@ -24,6 +24,7 @@ typedef void (*fvi_panel_fn)(const fvi_panel *panel);
 void fvi_panel_f32(const fvi_panel *panel);
 void fvi_panel_f16(const fvi_panel *panel);  /* b is f16 */
 void fvi_panel_bf16(const fvi_panel *panel); /* pairs along k: (a0 b0 + a1 b1) at each step */
+void fvi_panel_int8(const fvi_panel *panel); /* quads along k: a signed, b unsigned; c is int32 */
 
 /* The blocks every panel function walks: rows by up to 8, columns by 64, 32 and 16. */
 typedef void (*fvi_panel_block_fn)(const fvi_panel *panel, uint32_t row, uint32_t column);

@@ -1,13 +1,13 @@
-/* panel_avx512bf16.c - the panel of panel_avx512.h over pairs of bf16. */
+/* panel_avx512bf16.c - the panels of panel_avx512.h over pairs of bf16 and over quads of bytes (VNNI). */
 #include "sdk/ops/panel_avx512.h"
 #include "sdk/ops/simd_avx512.h"
 
-FVI_INLINE void block(const fvi_panel *p, uint32_t row, uint32_t column, const uint32_t rows,
+FVI_INLINE void block_bf16(const fvi_panel *p, uint32_t row, uint32_t column, const uint32_t rows,
                       const uint32_t vectors)
 {
     const int32_t *a = (const int32_t *)p->a + row * p->a_stride;
     const int32_t *b = (const int32_t *)p->b + column;
-    float *c = p->c + row * p->c_stride + column;
+    float *c = (float *)p->c + row * p->c_stride + column;
     __m512 acc[8][4];
 #pragma GCC unroll 8
     for (uint32_t r = 0; r < rows; r++) {
@@ -41,4 +41,44 @@ FVI_INLINE void block(const fvi_panel *p, uint32_t row, uint32_t column, const u
     }
 }
 
-FVI_PANEL_FUNCTION(fvi_panel_bf16, block)
+FVI_INLINE void block_int8(const fvi_panel *p, uint32_t row, uint32_t column, const uint32_t rows,
+                           const uint32_t vectors)
+{
+    const int32_t *a = (const int32_t *)p->a + row * p->a_stride;
+    const int32_t *b = (const int32_t *)p->b + column;
+    int32_t *c = (int32_t *)p->c + row * p->c_stride + column;
+    __m512i acc[8][4];
+#pragma GCC unroll 8
+    for (uint32_t r = 0; r < rows; r++) {
+#pragma GCC unroll 4
+        for (uint32_t v = 0; v < vectors; v++) {
+            acc[r][v] =
+                p->add ? _mm512_loadu_si512(c + r * p->c_stride + v * 16) : _mm512_setzero_si512();
+        }
+    }
+    for (uint32_t k = 0; k < p->k; k++) {
+        __m512i quads[4];
+#pragma GCC unroll 4
+        for (uint32_t v = 0; v < vectors; v++) {
+            quads[v] = _mm512_loadu_si512(b + k * p->b_stride + v * 16);
+        }
+#pragma GCC unroll 8
+        for (uint32_t r = 0; r < rows; r++) {
+            __m512i x = _mm512_set1_epi32(a[r * p->a_stride + k]);
+#pragma GCC unroll 4
+            for (uint32_t v = 0; v < vectors; v++) {
+                acc[r][v] = _mm512_dpbusd_epi32(acc[r][v], quads[v], x);
+            }
+        }
+    }
+#pragma GCC unroll 8
+    for (uint32_t r = 0; r < rows; r++) {
+#pragma GCC unroll 4
+        for (uint32_t v = 0; v < vectors; v++) {
+            _mm512_storeu_si512(c + r * p->c_stride + v * 16, acc[r][v]);
+        }
+    }
+}
+
+FVI_PANEL_FUNCTION(fvi_panel_bf16, block_bf16)
+FVI_PANEL_FUNCTION(fvi_panel_int8, block_int8)

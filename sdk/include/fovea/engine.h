@@ -45,7 +45,7 @@ typedef enum fovea_cpu_feature {
     FOVEA_CPU_REFERENCE = 1, /* the C reference (always there) */
     FOVEA_CPU_AVX2 = 2,
     FOVEA_CPU_AVX512 = 4, /* F, BW, VL, DQ */
-    FOVEA_CPU_AVX512_BF16 = 8,
+    FOVEA_CPU_AVX512_BF16 = 8, /* and VNNI */
     FOVEA_CPU_ONEDNN = 16, /* the library for products with many rows */
 } fovea_cpu_feature;
 

@@ -1,0 +1,322 @@
+/* attn_coded_avx512vnni.c - the kernels of attn_coded_avx512.h.
+ *
+ * A byte product adds four channels (scores) or four tokens (outputs) of unsigned codes times signed bytes
+ * into each 32-bit lane. Keys are therefore laid out as [quad of channels][token], values as [quad of
+ * tokens][channel]. Weights get one fixed-point unit for each kind among FVI_TILE tokens by index, so that a
+ * token's part does not depend on the runs. */
+#include "sdk/ops/attn_coded_avx512.h"
+#include "sdk/ops/panel_avx512.h"
+#include "sdk/ops/simd_avx512.h"
+
+#define LARGEST 32512.0f /* of 16-bit fixed point whose upper byte stays below 128 after rounding */
+
+size_t fvi_coded_scratch_at(fvi_coded_scratch *s, float *at, uint32_t group, uint32_t dk)
+{
+    size_t n = 0;
+#define FVI_PLACE(field, type, size) \
+    (s->field = at != NULL ? (type *)(void *)(at + n) : NULL, n += fvi_round_up((size), 16))
+    FVI_PLACE(tile, uint32_t, FVI_MAX((size_t)dk / 4, FVI_TILE / 4) * FVI_TILE);
+    FVI_PLACE(rows, uint8_t, FVI_TILE * FVI_GROUP / 4);
+    FVI_PLACE(product, int32_t, 2 * (size_t)group * FVI_TILE);
+    FVI_PLACE(weight, int32_t, 2 * (size_t)group * FVI_TILE / 4);
+    FVI_PLACE(unit, float, group);
+    FVI_PLACE(scale, float, FVI_TILE);
+    FVI_PLACE(min, float, FVI_TILE);
+    FVI_PLACE(min_sum, float, group);
+    FVI_PLACE(acc, float, (size_t)group * FVI_GROUP);
+#undef FVI_PLACE
+    return n;
+}
+
+/* 16 numbers in fixed point, returned and split into bytes: their 256s and their units. */
+FVI_INLINE __m512i split16(__m512 x, __m512 inverse, void *high, void *low)
+{
+    __m512i fixed = _mm512_cvtps_epi32(_mm512_mul_ps(x, inverse));
+    __m512i upper = _mm512_srai_epi32(_mm512_add_epi32(fixed, _mm512_set1_epi32(128)), 8);
+    __m512i lower = _mm512_sub_epi32(fixed, _mm512_slli_epi32(upper, 8));
+    _mm_storeu_si128(high, _mm512_cvtepi32_epi8(upper));
+    _mm_storeu_si128(low, _mm512_cvtepi32_epi8(lower));
+    return fixed;
+}
+
+/* 1 / unit for a largest magnitude; 0 when there is nothing to scale. */
+FVI_INLINE float unit_of(float largest, float *unit)
+{
+    *unit = largest / LARGEST;
+    return *unit > 1e-37f ? 1.0f / *unit : 0.0f;
+}
+
+void fvi_coded_take_query(const float *q, uint32_t dk, int32_t *high, int32_t *low, float *unit,
+                          float *sum)
+{
+    __m512 largest = _mm512_setzero_ps();
+    for (uint32_t c = 0; c < dk; c += 16) {
+        __m512 x = _mm512_maskz_loadu_ps(fvi_mask16(dk - c), q + c);
+        largest = _mm512_max_ps(largest, _mm512_abs_ps(x));
+    }
+    __m512 inverse = _mm512_set1_ps(unit_of(fvi_max1(largest), unit));
+    for (uint32_t g = 0; g < fvi_groups(dk); g++) {
+        uint32_t end = FVI_MIN(dk, (g + 1) * FVI_GROUP);
+        __m512i total = _mm512_setzero_si512();
+        for (uint32_t c = g * FVI_GROUP; c < end; c += 16) {
+            __m512 x = _mm512_maskz_loadu_ps(fvi_mask16(end - c), q + c);
+            total = _mm512_add_epi32(total, split16(x, inverse, high + c / 4, low + c / 4));
+        }
+        /* of the rounded numbers: then the rounding errors meet keys, not keys less their minimum */
+        sum[g] = (float)_mm512_reduce_add_epi32(total) * *unit;
+    }
+}
+
+/* In each 128-bit lane four rows of four numbers become columns. */
+FVI_INLINE void transpose4(__m512i r[4])
+{
+    __m512i a = _mm512_unpacklo_epi32(r[0], r[1]), b = _mm512_unpackhi_epi32(r[0], r[1]);
+    __m512i c = _mm512_unpacklo_epi32(r[2], r[3]), d = _mm512_unpackhi_epi32(r[2], r[3]);
+    r[0] = _mm512_unpacklo_epi64(a, c);
+    r[1] = _mm512_unpackhi_epi64(a, c);
+    r[2] = _mm512_unpacklo_epi64(b, d);
+    r[3] = _mm512_unpackhi_epi64(b, d);
+}
+
+/* 16 bytes from `at` on of 16 rows: four quads, one row a lane. */
+FVI_INLINE void quads16(const uint8_t *const rows[16], uint32_t at, __m512i quads[4])
+{
+#pragma GCC unroll 4
+    for (uint32_t i = 0; i < 4; i++) { /* lane l: row i + 4 l, and after the transposition 4 l + i */
+        const __m128i *first = (const void *)(rows[4 * 0 + i] + at);
+        const __m128i *second = (const void *)(rows[4 * 1 + i] + at);
+        const __m128i *third = (const void *)(rows[4 * 2 + i] + at);
+        const __m128i *fourth = (const void *)(rows[4 * 3 + i] + at);
+        __m512i x = _mm512_castsi128_si512(_mm_loadu_si128(first));
+        x = _mm512_inserti32x4(x, _mm_loadu_si128(second), 1);
+        x = _mm512_inserti32x4(x, _mm_loadu_si128(third), 2);
+        quads[i] = _mm512_inserti32x4(x, _mm_loadu_si128(fourth), 3);
+    }
+    transpose4(quads);
+}
+
+/* tile [dk / 4, FVI_TILE] of n tokens. */
+static void key_quads(const fvi_section *keys, uint32_t first, uint32_t n, uint32_t *tile)
+{
+    const __m512i fifteen = _mm512_set1_epi8(15);
+    uint32_t half = keys->d / 2;
+    for (uint32_t t = 0; t < n; t += 16, tile += 16) {
+        const uint8_t *rows[16];
+        for (uint32_t i = 0; i < 16; i++) { /* behind the last token: the last one again */
+            rows[i] = keys->codes + (first + FVI_MIN(t + i, n - 1)) * keys->row_bytes;
+        }
+        for (uint32_t at = 0; at < keys->row_bytes; at += 16) {
+            __m512i quads[4];
+            quads16(rows, at, quads);
+#pragma GCC unroll 4
+            for (uint32_t i = 0; i < 4; i++) {
+                uint32_t *low = tile + (size_t)(at / 4 + i) * FVI_TILE;
+                if (keys->kind == FOVEA_KIND_INT8) {
+                    _mm512_storeu_si512(low, quads[i]);
+                    continue;
+                }
+                _mm512_storeu_si512(low, _mm512_and_si512(quads[i], fifteen));
+                _mm512_storeu_si512(low + (size_t)half / 4 * FVI_TILE,
+                                    _mm512_and_si512(_mm512_srli_epi16(quads[i], 4), fifteen));
+            }
+        }
+    }
+}
+
+/* 256 high + low of 16 products, as f32. */
+FVI_INLINE __m512 joined(const int32_t *high, const int32_t *low)
+{
+    __m512i x = _mm512_slli_epi32(_mm512_loadu_si512(high), 8);
+    return _mm512_cvtepi32_ps(_mm512_add_epi32(x, _mm512_loadu_si512(low)));
+}
+
+void fvi_coded_scores(const fvi_coded_query *query, const fvi_section *keys, uint32_t first,
+                      uint32_t n, const fvi_coded_scratch *s, float *score)
+{
+    uint32_t group = query->group, groups = keys->groups;
+    key_quads(keys, first, n, s->tile);
+    for (uint32_t g = 0; g < groups; g++) {
+        uint32_t quad = g * FVI_GROUP / 4;
+        fvi_panel dot = {.a = query->quads + quad, .a_stride = keys->d / 4,
+                         .b = s->tile + (size_t)quad * FVI_TILE, .b_stride = FVI_TILE,
+                         .c = s->product, .c_stride = FVI_TILE, .m = 2 * group,
+                         .n = (uint32_t)fvi_round_up(n, 16),
+                         .k = FVI_MIN(keys->d / 4 - quad, FVI_GROUP / 4)};
+        fvi_panel_int8(&dot);
+        fvi_tile_affine(keys, first, n, g, s->scale, s->min);
+        for (uint32_t h = 0; h < group; h++) {
+            const int32_t *high = s->product + (size_t)h * FVI_TILE;
+            __m512 unit = _mm512_set1_ps(query->unit[h]);
+            __m512 sum = _mm512_set1_ps(query->sum[h * groups + g]);
+            float *to = score + (size_t)h * FVI_SCORE_ROW;
+            for (uint32_t t = 0; t < n; t += 16) {
+                __mmask16 mask = fvi_mask16(n - t);
+                __m512 x = joined(high + t, high + (size_t)group * FVI_TILE + t);
+                __m512 scale = _mm512_mul_ps(_mm512_loadu_ps(s->scale + t), unit);
+                x = _mm512_fmadd_ps(x, scale, _mm512_mul_ps(_mm512_loadu_ps(s->min + t), sum));
+                if (g != 0) {
+                    x = _mm512_add_ps(x, _mm512_maskz_loadu_ps(mask, to + t));
+                }
+                _mm512_mask_storeu_ps(to + t, mask, x);
+            }
+        }
+    }
+}
+
+FVI_INLINE __mmask64 mask64(uint32_t n)
+{
+    return n >= 64 ? ~UINT64_C(0) : (UINT64_C(1) << n) - 1;
+}
+
+/* Codes of channels c..c+63 of n tokens to out [n, 64], zeros behind the rows' end. */
+static void take_rows(const fvi_section *s, uint32_t first, uint32_t n, uint32_t c, uint8_t *out)
+{
+    const __m512i fifteen = _mm512_set1_epi8(15);
+    const uint8_t *row = s->codes + first * s->row_bytes;
+    __mmask64 mask = mask64(s->d - c);
+    if (s->kind == FOVEA_KIND_INT8) {
+        for (uint32_t t = 0; t < n; t++, row += s->row_bytes, out += FVI_GROUP) {
+            _mm512_storeu_si512(out, _mm512_maskz_loadu_epi8(mask, row + c));
+        }
+        return;
+    }
+    if (s->d == FVI_GROUP) { /* a row is 32 bytes: once for the low, once for the high halves */
+        for (uint32_t t = 0; t < n; t++, row += s->row_bytes, out += FVI_GROUP) {
+            __m512i x = _mm512_broadcast_i64x4(_mm256_loadu_si256((const void *)row));
+            x = _mm512_mask_srli_epi16(x, 0xffff0000u, x, 4);
+            _mm512_storeu_si512(out, _mm512_and_si512(x, fifteen));
+        }
+        return;
+    }
+    uint32_t half = s->d / 2;
+    __mmask64 low = c >= half ? 0 : mask64(half - c) & mask, high = mask & ~low;
+    for (uint32_t t = 0; t < n; t++, row += s->row_bytes, out += FVI_GROUP) {
+        uintptr_t behind = (uintptr_t)row + c - half; /* may lie before the row, those lanes are off */
+        __m512i x = _mm512_maskz_loadu_epi8(low, row + c);
+        __m512i y = _mm512_maskz_loadu_epi8(high, (const void *)behind);
+        x = _mm512_or_si512(x, _mm512_srli_epi16(y, 4));
+        _mm512_storeu_si512(out, _mm512_and_si512(x, fifteen));
+    }
+}
+
+/* Codes, scales and minima of the tile's tokens of one kind, zeros for the others; false if there are
+ * none. *piece goes on to the tile's end. */
+static bool take_tile(const fvi_list_view *list, fvi_piece *piece, uint32_t first, uint32_t n,
+                      fovea_kind kind, uint32_t dk, uint32_t dv, uint32_t g,
+                      const fvi_coded_scratch *s)
+{
+    bool any = false;
+    memset(s->scale, 0, FVI_TILE * sizeof *s->scale);
+    memset(s->min, 0, FVI_TILE * sizeof *s->min);
+    while (fvi_list_next(list, FVI_TILE, first + n, piece)) {
+        if (piece->run->codec->kind != kind) {
+            continue;
+        }
+        fvi_section values = fvi_section_of(piece->run, dk, dv, true);
+        uint32_t at = piece->token - first;
+        any = true;
+        fvi_tile_affine(&values, piece->first, piece->n, g, s->scale + at, s->min + at);
+        take_rows(&values, piece->first, piece->n, g * FVI_GROUP, s->rows + at * FVI_GROUP);
+    }
+    return any;
+}
+
+/* rows [n, 64] to tile [n / 4][64] quads of tokens; the channels of a quad of vectors are in the order
+ * 16 l + 4 v + i for vector v, 128-bit lane l, element i. */
+static void interleave(const uint8_t *rows, uint32_t n, uint32_t *tile)
+{
+    for (uint32_t t = 0; t < n; t += 4, rows += 4 * FVI_GROUP, tile += FVI_GROUP) {
+        __m512i a = _mm512_loadu_si512(rows), b = _mm512_loadu_si512(rows + FVI_GROUP);
+        __m512i c = _mm512_loadu_si512(rows + 2 * FVI_GROUP);
+        __m512i d = _mm512_loadu_si512(rows + 3 * FVI_GROUP);
+        __m512i ab = _mm512_unpacklo_epi8(a, b), cd = _mm512_unpacklo_epi8(c, d);
+        _mm512_storeu_si512(tile, _mm512_unpacklo_epi16(ab, cd));
+        _mm512_storeu_si512(tile + 16, _mm512_unpackhi_epi16(ab, cd));
+        ab = _mm512_unpackhi_epi8(a, b);
+        cd = _mm512_unpackhi_epi8(c, d);
+        _mm512_storeu_si512(tile + 32, _mm512_unpacklo_epi16(ab, cd));
+        _mm512_storeu_si512(tile + 48, _mm512_unpackhi_epi16(ab, cd));
+    }
+}
+
+/* Weights of the tile (exponentials times scales) in fixed point, and the sums of weighted minima. */
+static void weigh_tile(const float *e, uint32_t n, uint32_t group, const fvi_coded_scratch *s)
+{
+    for (uint32_t h = 0; h < group; h++, e += FVI_SCORE_ROW) {
+        __m512 weights[FVI_TILE / 16], largest = _mm512_setzero_ps(), sum = _mm512_setzero_ps();
+        for (uint32_t i = 0; i < FVI_TILE / 16; i++) {
+            __mmask16 mask = i * 16 < n ? fvi_mask16(n - i * 16) : 0;
+            __m512 x = _mm512_maskz_loadu_ps(mask, e + (mask != 0 ? i * 16 : 0));
+            weights[i] = _mm512_mul_ps(x, _mm512_loadu_ps(s->scale + i * 16));
+            sum = _mm512_fmadd_ps(x, _mm512_loadu_ps(s->min + i * 16), sum);
+            largest = _mm512_max_ps(largest, weights[i]);
+        }
+        __m512 inverse = _mm512_set1_ps(unit_of(fvi_max1(largest), &s->unit[h]));
+        s->min_sum[h] = fvi_sum1(sum);
+        int32_t *high = s->weight + (size_t)h * FVI_TILE / 4;
+        int32_t *low = high + (size_t)group * FVI_TILE / 4;
+        for (uint32_t i = 0; i < FVI_TILE / 16; i++) {
+            split16(weights[i], inverse, high + i * 4, low + i * 4);
+        }
+    }
+}
+
+/* acc += the tile's products times their unit + the minima's sum. */
+static void add_tile(uint32_t group, const fvi_coded_scratch *s)
+{
+    for (uint32_t h = 0; h < group; h++) {
+        const int32_t *high = s->product + (size_t)h * FVI_TILE;
+        const int32_t *low = high + (size_t)group * FVI_TILE;
+        __m512 unit = _mm512_set1_ps(s->unit[h]), min = _mm512_set1_ps(s->min_sum[h]);
+        float *acc = s->acc + (size_t)h * FVI_GROUP;
+        for (uint32_t c = 0; c < FVI_GROUP; c += 16) {
+            __m512 x = _mm512_fmadd_ps(joined(high + c, low + c), unit, min);
+            _mm512_storeu_ps(acc + c, _mm512_add_ps(_mm512_loadu_ps(acc + c), x));
+        }
+    }
+}
+
+/* Adds the weighted codes of one kind's tokens of a tile; e: the tile's exponentials. */
+static void add_kind(uint32_t n, uint32_t group, const float *e, const fvi_coded_scratch *s)
+{
+    uint32_t rounded = (uint32_t)fvi_round_up(n, 4);
+    interleave(s->rows, rounded, s->tile);
+    weigh_tile(e, n, group, s);
+    fvi_panel sum = {.a = s->weight, .a_stride = FVI_TILE / 4, .b = s->tile, .b_stride = FVI_GROUP,
+                     .c = s->product, .c_stride = FVI_TILE, .m = 2 * group, .n = FVI_GROUP,
+                     .k = rounded / 4};
+    fvi_panel_int8(&sum);
+    add_tile(group, s);
+}
+
+void fvi_coded_values(const fvi_list_view *list, fvi_piece start, uint32_t n, uint32_t dk,
+                      uint32_t dv, uint32_t group, const float *e, const fvi_coded_scratch *s,
+                      float *acc, size_t acc_stride)
+{
+    /* kinds apart: their scales differ so much that one unit would serve the finer one badly */
+    static const fovea_kind kinds[] = {FOVEA_KIND_INT8, FOVEA_KIND_INT4};
+    memset(s->rows, 0, FVI_TILE * FVI_GROUP); /* other tokens: any code will do, their scale is 0 */
+    for (uint32_t g = 0; g < fvi_groups(dv); g++) {
+        fvi_piece at = start;
+        memset(s->acc, 0, (size_t)group * FVI_GROUP * sizeof *s->acc);
+        for (uint32_t t = 0; t < n; t += FVI_TILE) {
+            uint32_t n_tile = FVI_MIN(FVI_TILE, n - t);
+            fvi_piece piece = at;
+            for (uint32_t i = 0; i < FVI_COUNT(kinds); i++) {
+                piece = at;
+                if (take_tile(list, &piece, start.token + t, n_tile, kinds[i], dk, dv, g, s)) {
+                    add_kind(n_tile, group, e + t, s);
+                }
+            }
+            at = piece;
+        }
+        uint32_t width = FVI_MIN(dv - g * FVI_GROUP, FVI_GROUP);
+        for (uint32_t h = 0; h < group; h++) {
+            const float *from = s->acc + (size_t)h * FVI_GROUP;
+            for (uint32_t c = 0; c < width; c++) { /* channel 16 l + 4 v + i lies at 16 v + 4 l + i */
+                acc[h * acc_stride + g * FVI_GROUP + c] +=
+                    from[c / 4 % 4 * 16 + c / 16 * 4 + c % 4];
+            }
+        }
+    }
+}
