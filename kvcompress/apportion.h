@@ -9,7 +9,8 @@
 
 /* sum(out) == total when n * low <= total <= sum(high), low <= out[i] <= high[i]. Ties of remainders go
  * to the lower index. scratch: [n]. Returns FOVEA_ERR_ARG when total cannot be met. */
-fovea_status fvi_apportion(const double *weights /* [n] */, uint32_t n, uint64_t total, uint32_t low,
-                           const uint32_t *high /* [n] */, double *scratch, uint32_t *out /* [n] */);
+fovea_status fvi_apportion(const double *weights /* [n] */, uint32_t n, uint64_t total,
+                           uint32_t low, const uint32_t *high /* [n] */, double *scratch,
+                           uint32_t *out /* [n] */);
 
 #endif

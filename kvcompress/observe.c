@@ -11,8 +11,12 @@ fovea_status fvi_kv_obs_new(const fovea_alloc *alloc, const fvi_kv_geom *geom, u
     if (obs == NULL) {
         return FOVEA_ERR_NOMEM;
     }
-    *obs = (fvi_kv_obs){.alloc = alloc, .refs = 1, .needs = needs, .n_layer = geom->n_layer,
-                        .n_list = fvi_kv_geom_n_list(geom), .n_token = n_token,
+    *obs = (fvi_kv_obs){.alloc = alloc,
+                        .refs = 1,
+                        .needs = needs,
+                        .n_layer = geom->n_layer,
+                        .n_list = fvi_kv_geom_n_list(geom),
+                        .n_token = n_token,
                         .n_bytes = sizeof *obs};
     if ((needs & FVI_NEED_WINDOW_MASS) != 0) {
         size_t n = (size_t)obs->n_list * n_token;

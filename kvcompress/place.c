@@ -93,9 +93,10 @@ fovea_status fvi_kv_pack_reserve(fvi_kv_packer *packer, const fvi_kv_shape *shap
 {
     while (n_row > 0) {
         bool is_last = packer->at.extent == packer->last;
-        size_t room = packer->at.extent == NULL
-                          ? 0
-                          : fvi_kv_extent_bytes(packer->pool, packer->at.extent) - packer->at.offset;
+        size_t room =
+            packer->at.extent == NULL
+                ? 0
+                : fvi_kv_extent_bytes(packer->pool, packer->at.extent) - packer->at.offset;
         if (is_last && fvi_kv_run_bytes(shape, n_row) > room) {
             FVI_TRY(grow_chain(packer, shape, n_row, n_behind));
         }

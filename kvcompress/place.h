@@ -48,7 +48,7 @@ typedef struct fvi_kv_packer {
     fvi_kv_pool *pool;
     fvi_kv_extent *head, *last; /* the chain so far, owned by the packer's owner */
     fvi_kv_cursor at;
-    size_t room;     /* bytes the whole chain is going to need: where holes are looked for */
+    size_t room;      /* bytes the whole chain is going to need: where holes are looked for */
     uint32_t n_piece; /* counted up by reserve */
 } fvi_kv_packer;
 

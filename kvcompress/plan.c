@@ -156,8 +156,10 @@ static fovea_status intend_turn(const fvi_kv_seq *seq, const fvi_recipe *recipe,
     while (seq->spans[first].first < turn->first) {
         first++;
     }
-    *self = (intent){.spans = seq->spans + first, .n_span = seq->n_span - first,
-                     .n_token = turn->n_token, .first_turn = turn->first == 0};
+    *self = (intent){.spans = seq->spans + first,
+                     .n_span = seq->n_span - first,
+                     .n_token = turn->n_token,
+                     .first_turn = turn->first == 0};
     self->select.alloc = seq->alloc;
     self->select.geom = seq->geom;
     self->select.recipe = recipe;
@@ -262,8 +264,12 @@ static fovea_status score_lists(intent *self, const fvi_kv_obs *obs)
         spans[i].first = first;
         first += spans[i].n;
     }
-    const fvi_score_ctx ctx = {.alloc = select->alloc, .geom = select->geom, .obs = obs,
-                               .spans = spans, .n_span = self->n_span, .n_token = self->n_token,
+    const fvi_score_ctx ctx = {.alloc = select->alloc,
+                               .geom = select->geom,
+                               .obs = obs,
+                               .spans = spans,
+                               .n_span = self->n_span,
+                               .n_token = self->n_token,
                                .seed = select->recipe->seed};
     float *scores = select->scores;
     fovea_status status = FOVEA_OK;
@@ -321,16 +327,16 @@ static fovea_status write_plan(const intent *self, fvi_kv_plan *plan)
     return FOVEA_OK;
 }
 
-fovea_status fvi_kv_plan_make(const fvi_kv_seq *seq, const fvi_recipe *recipe, const fvi_kv_obs *obs,
-                              fvi_kv_plan **out, fovea_error *err)
+fovea_status fvi_kv_plan_make(const fvi_kv_seq *seq, const fvi_recipe *recipe,
+                              const fvi_kv_obs *obs, fvi_kv_plan **out, fovea_error *err)
 {
     *out = NULL;
     intent self;
     FVI_TRY(intend_turn(seq, recipe, &self, err));
     uint32_t needs = self.keep_all ? 0 : recipe->scorer->needs | recipe->budget->needs;
     if (seq->state != FVI_KV_IDLE ||
-        (needs != 0 && (obs == NULL || (needs & ~obs->needs) != 0 ||
-                        obs->n_token != self.n_token || obs->n_list != self.select.n_list))) {
+        (needs != 0 && (obs == NULL || (needs & ~obs->needs) != 0 || obs->n_token != self.n_token ||
+                        obs->n_list != self.select.n_list))) {
         return FVI_FAIL(err, FOVEA_ERR_STATE, "the turn was not observed as the recipe needs");
     }
     fvi_kv_plan *plan = fvi_calloc(seq->alloc, 1, sizeof *plan);

@@ -16,10 +16,10 @@
 typedef struct fvi_kv_plan {
     const fovea_alloc *alloc;
     uint32_t n_list, n_token;
-    uint32_t kinds;     /* bit per fovea_kind that may occur */
-    uint8_t *kind;      /* [n_list, n_token] fovea_kind or FVI_KV_DROP */
-    uint64_t n_slot;    /* kept over all lists */
-    size_t n_bytes;     /* what the turn will hold after apply in an unfragmented pool; for the first
+    uint32_t kinds;  /* bit per fovea_kind that may occur */
+    uint8_t *kind;   /* [n_list, n_token] fovea_kind or FVI_KV_DROP */
+    uint64_t n_slot; /* kept over all lists */
+    size_t n_bytes;  /* what the turn will hold after apply in an unfragmented pool; for the first
                            turn that is realised_bytes of the ledger */
     size_t floor_bytes; /* least that bytes= may ask for here */
 } fvi_kv_plan;
@@ -31,8 +31,8 @@ bool fvi_kv_plan_wanted(const fvi_kv_seq *seq, const fvi_recipe *recipe);
 
 /* After fvi_kv_seq_end_turn. obs may be NULL when needs are 0. FOVEA_ERR_BUDGET below the floor, with it
  * in the text. */
-fovea_status fvi_kv_plan_make(const fvi_kv_seq *seq, const fvi_recipe *recipe, const fvi_kv_obs *obs,
-                              fvi_kv_plan **out, fovea_error *err);
+fovea_status fvi_kv_plan_make(const fvi_kv_seq *seq, const fvi_recipe *recipe,
+                              const fvi_kv_obs *obs, fvi_kv_plan **out, fovea_error *err);
 /* Right after make. FOVEA_ERR_FULL or _NOMEM when there is no working space; then the sequence is unusable
  * and must be freed. */
 fovea_status fvi_kv_plan_apply(fvi_kv_seq *seq, const fvi_kv_plan *plan);

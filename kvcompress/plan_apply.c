@@ -62,9 +62,9 @@ static void convert_rows(rewrite *self, uint8_t kind)
             return;
         }
         if (self->kind[i] == kind) {
-            shape->codec->decode(self->from.piece.data, self->from.piece.n_row, shape->dk, shape->dv,
-                                 self->from.row, 1, self->k + (size_t)n * shape->dk, shape->dk,
-                                 self->v + (size_t)n * shape->dv, shape->dv);
+            shape->codec->decode(self->from.piece.data, self->from.piece.n_row, shape->dk,
+                                 shape->dv, self->from.row, 1, self->k + (size_t)n * shape->dk,
+                                 shape->dk, self->v + (size_t)n * shape->dv, shape->dv);
             n++;
         }
         self->from.row++;
@@ -85,8 +85,10 @@ static void rewrite_layer(const fvi_kv_seq *seq, fvi_kv_block *from, fvi_kv_bloc
     fvi_kv_cursor at_to = fvi_kv_block_start(seq->pool, geom, to, layer);
     for (uint32_t head = 0; head < geom->layers[layer].n_kv_head; head++) {
         uint32_t list = first + head;
-        rewrite self = {.kind = plan->kind + (size_t)list * plan->n_token, .n_token = plan->n_token,
-                        .k = scratch, .v = scratch + (size_t)GROUP * base.dk};
+        rewrite self = {.kind = plan->kind + (size_t)list * plan->n_token,
+                        .n_token = plan->n_token,
+                        .k = scratch,
+                        .v = scratch + (size_t)GROUP * base.dk};
         for (uint32_t nth = 0; nth < to->turn->n_kind; nth++) {
             fvi_kv_shape shape = fvi_kv_block_shape(geom, to, layer, nth);
             self.from = fvi_kv_rows_of(seq->pool, at_from, base, plan->n_token);

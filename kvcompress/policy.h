@@ -19,7 +19,7 @@ typedef enum fvi_kv_need {
 typedef struct fvi_kv_obs {
     const fovea_alloc *alloc;
     uint32_t refs;
-    uint32_t needs;        /* what is filled */
+    uint32_t needs; /* what is filled */
     uint32_t n_layer, n_list, n_token;
     uint32_t window_first; /* first row of the query window, in the turn */
     float *mass;           /* [n_list, n_token] or NULL */
@@ -43,10 +43,10 @@ uint32_t fvi_kv_window_first(const fvi_kv_span *spans, uint32_t n_span, uint32_t
 typedef struct fvi_score_ctx {
     const fovea_alloc *alloc;
     const fvi_kv_geom *geom;
-    const fvi_kv_obs *obs;     /* never NULL when needs != 0 */
-    const fvi_kv_span *spans;  /* of the turn, positions relative to its first token */
+    const fvi_kv_obs *obs;    /* never NULL when needs != 0 */
+    const fvi_kv_span *spans; /* of the turn, positions relative to its first token */
     uint32_t n_span;
-    uint32_t n_token;          /* of the turn */
+    uint32_t n_token; /* of the turn */
     uint64_t seed;
 } fvi_score_ctx;
 
@@ -63,8 +63,8 @@ typedef struct fvi_budget_ctx {
     const fvi_kv_obs *obs;
     const float *scores; /* [n_list, n_token] */
     uint32_t n_token;
-    uint64_t total;      /* slots over all lists, to be met exactly */
-    uint32_t min_list;   /* least slots of a list (sinks, protected), at most n_token */
+    uint64_t total;    /* slots over all lists, to be met exactly */
+    uint32_t min_list; /* least slots of a list (sinks, protected), at most n_token */
 } fvi_budget_ctx;
 
 typedef struct fvi_budget {

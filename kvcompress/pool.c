@@ -15,14 +15,14 @@
 
 struct fvi_kv_pool {
     const fovea_alloc *alloc;
-    uint8_t *data; /* [n_granule, granule] */
+    uint8_t *data;          /* [n_granule, granule] */
     fvi_kv_extent *extents; /* [n_granule] */
     uint64_t *taken;        /* [n_word], bits behind the last granule are set */
     size_t map_bytes, capacity, granule;
     uint64_t n_granule, n_word;
-    uint64_t hint;           /* granule behind the last extent taken */
-    uint64_t n_touched;      /* descriptors ever used */
-    fvi_kv_extent *unused;   /* descriptors given back */
+    uint64_t hint;         /* granule behind the last extent taken */
+    uint64_t n_touched;    /* descriptors ever used */
+    fvi_kv_extent *unused; /* descriptors given back */
     _Atomic size_t used, peak;
 };
 

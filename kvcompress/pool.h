@@ -26,7 +26,8 @@ typedef struct fvi_kv_extent {
 } fvi_kv_extent;
 
 /* granule: a multiple of 64; the largest row (K and V of one token in one list) must fit one. */
-fovea_status fvi_kv_pool_new(const fovea_alloc *alloc, size_t capacity, size_t granule, fvi_kv_pool **out);
+fovea_status fvi_kv_pool_new(const fovea_alloc *alloc, size_t capacity, size_t granule,
+                             fvi_kv_pool **out);
 /* Everything must have been given back. */
 void fvi_kv_pool_free(fvi_kv_pool **pool);
 

@@ -148,10 +148,8 @@ static fovea_status set_bytes(fvi_recipe *recipe, word value, fovea_error *err)
         fvi_budget_unit unit;
         double factor;
     } units[] = {
-        {"%", FVI_BUDGET_PERCENT, 1},
-        {"KiB", FVI_BUDGET_BYTES, 0x1p10},
-        {"MiB", FVI_BUDGET_BYTES, 0x1p20},
-        {"GiB", FVI_BUDGET_BYTES, 0x1p30},
+        {"%", FVI_BUDGET_PERCENT, 1},      {"KiB", FVI_BUDGET_BYTES, 0x1p10},
+        {"MiB", FVI_BUDGET_BYTES, 0x1p20}, {"GiB", FVI_BUDGET_BYTES, 0x1p30},
         {"", FVI_BUDGET_BYTES, 1},
     };
     uint32_t i = 0;
@@ -161,7 +159,8 @@ static fovea_status set_bytes(fvi_recipe *recipe, word value, fovea_error *err)
     word number = {.at = value.at, .n = value.n - strlen(units[i].name)};
     if (!read_decimal(number, &recipe->amount) || recipe->amount <= 0 ||
         recipe->amount * units[i].factor > 0x1p53) {
-        return bad_value(err, "bytes", value, "a percentage, or bytes with KiB, MiB or GiB is wanted");
+        return bad_value(err, "bytes", value,
+                         "a percentage, or bytes with KiB, MiB or GiB is wanted");
     }
     recipe->amount *= units[i].factor;
     recipe->unit = units[i].unit;
@@ -220,9 +219,9 @@ static const struct option {
     const char *key;
     fovea_status (*set)(fvi_recipe *, word, fovea_error *);
 } options[] = {
-    {"score", set_score},   {"budget", set_budget}, {"keep", set_keep},   {"bytes", set_bytes},
-    {"vision", set_vision}, {"text", set_text},     {"recent", set_recent},
-    {"sinks", set_sinks},   {"seed", set_seed},
+    {"score", set_score},   {"budget", set_budget}, {"keep", set_keep},
+    {"bytes", set_bytes},   {"vision", set_vision}, {"text", set_text},
+    {"recent", set_recent}, {"sinks", set_sinks},   {"seed", set_seed},
 };
 
 static fovea_status read_option(fvi_recipe *recipe, word w, uint32_t *seen, fovea_error *err)
@@ -257,8 +256,8 @@ static fovea_status read_options(fvi_recipe *recipe, word text, fovea_error *err
         fvi_budget_unit unit = recipe->unit;
         FVI_TRY(read_option(recipe, w, &seen, err));
         if (unit != had && unit != recipe->unit) {
-            return FVI_FAIL(err, FOVEA_ERR_ARG, "recipe: keep= and bytes= exclude each other at '%s'",
-                            show(w).text);
+            return FVI_FAIL(err, FOVEA_ERR_ARG,
+                            "recipe: keep= and bytes= exclude each other at '%s'", show(w).text);
         }
         if (comma == NULL) {
             return FOVEA_OK;
@@ -310,16 +309,16 @@ static fovea_status parse(const char *text, fvi_recipe *recipe, fovea_error *err
         FVI_TRY(read_options(recipe, rest, err));
     }
     if (recipe->scorer != NULL && recipe->unit == FVI_BUDGET_NONE) {
-        return FVI_FAIL(err, FOVEA_ERR_ARG, "recipe: score '%s' needs keep= or bytes=",
-                        recipe->scorer->name);
+        return FVI_FAIL(err, FOVEA_ERR_ARG,
+                        "recipe: score '%s' needs keep= or bytes=", recipe->scorer->name);
     }
     if (recipe->scorer == NULL && recipe->unit != FVI_BUDGET_NONE) {
         return FVI_FAIL(err, FOVEA_ERR_ARG, "recipe: %s= needs a preset or score=",
                         recipe->unit == FVI_BUDGET_KEEP ? "keep" : "bytes");
     }
     if (recipe->scorer == NULL && recipe->budget != NULL) {
-        return FVI_FAIL(err, FOVEA_ERR_ARG, "recipe: budget '%s' needs a preset or score=",
-                        recipe->budget->name);
+        return FVI_FAIL(err, FOVEA_ERR_ARG,
+                        "recipe: budget '%s' needs a preset or score=", recipe->budget->name);
     }
     if (recipe->scorer != NULL && recipe->budget == NULL) {
         recipe->budget = budgets[0];

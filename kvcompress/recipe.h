@@ -22,9 +22,9 @@ typedef struct fvi_recipe {
     const fvi_scorer *scorer;
     const fvi_budget *budget;
     fvi_budget_unit unit;
-    double amount;                        /* share, percent or bytes */
+    double amount;                            /* share, percent or bytes */
     const fvi_codec *codec[FOVEA_N_MODALITY]; /* NULL: the base kind */
-    double recent;                        /* share of the budget for the latest tokens */
+    double recent;                            /* share of the budget for the latest tokens */
     uint32_t n_sink;
     uint64_t seed;
 } fvi_recipe;

@@ -148,8 +148,12 @@ size_t fvi_select_bytes(const fvi_select *self)
 
 fovea_status fvi_select_total(fvi_select *self, const fvi_kv_obs *obs, uint64_t total)
 {
-    const fvi_budget_ctx ctx = {.alloc = self->alloc, .geom = self->geom, .obs = obs,
-                                .scores = self->scores, .n_token = self->n_token, .total = total,
+    const fvi_budget_ctx ctx = {.alloc = self->alloc,
+                                .geom = self->geom,
+                                .obs = obs,
+                                .scores = self->scores,
+                                .n_token = self->n_token,
+                                .total = total,
                                 .min_list = self->min_list};
     FVI_TRY(self->recipe->budget->weigh(&ctx, self->weights));
     return fvi_apportion(self->weights, self->n_list, total, self->min_list, self->high,

@@ -15,23 +15,23 @@ typedef struct fvi_select {
     const fvi_kv_geom *geom;
     const fvi_recipe *recipe;
     uint32_t n_list, n_token;
-    uint32_t n_always;            /* sinks and protected tokens */
-    uint32_t min_list;            /* least tokens of a list */
+    uint32_t n_always; /* sinks and protected tokens */
+    uint32_t min_list; /* least tokens of a list */
     const fvi_codec *codec[FOVEA_N_MODALITY];
-    uint32_t kinds;               /* bit per kind of the modalities that occur */
+    uint32_t kinds; /* bit per kind of the modalities that occur */
     uint32_t n_kind;
     size_t granule;
-    size_t base_bytes;            /* metadata that does not depend on the selection */
-    uint8_t *modality;            /* [n_token] */
-    uint8_t *always;              /* [n_token] */
-    uint32_t *order;              /* [n_list, n_token] */
-    uint32_t *n_vision;           /* [n_list, n_token] vision tokens in order[0..i] */
-    uint32_t *budget;             /* [n_list] tokens kept */
-    double *weights, *scratch;    /* [n_list] */
-    uint32_t *high;               /* [n_list] n_token each */
-    float *scores;                /* [n_list, n_token] */
-    uint32_t *sort;               /* [4 * n_token] */
-    const uint32_t *list_layer;   /* [n_list] */
+    size_t base_bytes;          /* metadata that does not depend on the selection */
+    uint8_t *modality;          /* [n_token] */
+    uint8_t *always;            /* [n_token] */
+    uint32_t *order;            /* [n_list, n_token] */
+    uint32_t *n_vision;         /* [n_list, n_token] vision tokens in order[0..i] */
+    uint32_t *budget;           /* [n_list] tokens kept */
+    double *weights, *scratch;  /* [n_list] */
+    uint32_t *high;             /* [n_list] n_token each */
+    float *scores;              /* [n_list, n_token] */
+    uint32_t *sort;             /* [4 * n_token] */
+    const uint32_t *list_layer; /* [n_list] */
 } fvi_select;
 
 /* Puts the tokens of all lists in order. scores are filled by the caller. */

@@ -111,8 +111,7 @@ fovea_status fvi_kv_seq_set_blocks(fvi_kv_seq *seq, uint32_t capacity)
     if (seq->n_block > 0) {
         memcpy(memory, seq->blocks, seq->n_block * sizeof *seq->blocks);
     }
-    fvi_kv_meta_free(seq->alloc, seq->pool, seq->blocks,
-                     seq->block_capacity * sizeof *seq->blocks);
+    fvi_kv_meta_free(seq->alloc, seq->pool, seq->blocks, seq->block_capacity * sizeof *seq->blocks);
     seq->blocks = memory;
     seq->block_capacity = capacity;
     return FOVEA_OK;
@@ -146,7 +145,9 @@ static fovea_status extend_spans(const fvi_kv_seq *seq, const fvi_kv_span *spans
         memcpy(all, seq->spans, n * sizeof *all);
     }
     if (n_generated > 0) {
-        all[n++] = (fvi_kv_span){.first = end, .n = n_generated, .modality = FOVEA_MODALITY_TEXT,
+        all[n++] = (fvi_kv_span){.first = end,
+                                 .n = n_generated,
+                                 .modality = FOVEA_MODALITY_TEXT,
                                  .flags = FVI_KV_TAG_GENERATED};
     }
     uint32_t first = seq->position;
@@ -179,7 +180,8 @@ fovea_status fvi_kv_seq_begin_turn(fvi_kv_seq *seq, const fvi_kv_span *spans, ui
     FVI_TRY(fvi_kv_seq_set_blocks(seq, seq->n_block + 2 + blocks_of(n_generate)));
     FVI_TRY(fvi_kv_seq_close_tail(seq));
     uint32_t n_head = fvi_kv_geom_max_kv_head(seq->geom);
-    FVI_TRY(fvi_kv_seq_set_views(seq, fvi_kv_seq_n_view(seq) + n_head * (1 + blocks_of(n_generate))));
+    FVI_TRY(
+        fvi_kv_seq_set_views(seq, fvi_kv_seq_n_view(seq) + n_head * (1 + blocks_of(n_generate))));
     fvi_kv_turn *turn;
     FVI_TRY(fvi_kv_turn_new_fresh(seq->alloc, seq->pool, seq->geom, seq->position, n_token, &turn));
     fvi_kv_span *all;
@@ -189,11 +191,13 @@ fovea_status fvi_kv_seq_begin_turn(fvi_kv_seq *seq, const fvi_kv_span *spans, ui
         fvi_kv_turn_unref(seq->alloc, seq->pool, &turn);
         return status;
     }
-    fvi_kv_seq_note_peak(seq, fvi_kv_meta_bytes(turn->n_bytes) + fvi_kv_meta_bytes(n_all * sizeof *all));
+    fvi_kv_seq_note_peak(seq,
+                         fvi_kv_meta_bytes(turn->n_bytes) + fvi_kv_meta_bytes(n_all * sizeof *all));
     fvi_kv_meta_free(seq->alloc, seq->pool, seq->spans, seq->n_span * sizeof *seq->spans);
     seq->spans = all;
     seq->n_span = n_all;
-    seq->blocks[seq->n_block++] = (fvi_kv_block){.turn = turn, .n_token = n_token, .n_view = n_head};
+    seq->blocks[seq->n_block++] =
+        (fvi_kv_block){.turn = turn, .n_token = n_token, .n_view = n_head};
     seq->n_fresh = n_token;
     seq->state = FVI_KV_PREFILL;
     return FOVEA_OK;

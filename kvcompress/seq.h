@@ -74,7 +74,8 @@ void fvi_kv_seq_end_turn(fvi_kv_seq *seq);
 
 /* Stores one generated token in one layer's tail, layers in order; it is visible to views at once.
  * FOVEA_ERR_FULL when a new tail block is needed and the pool has none (layer 0 only). */
-fovea_status fvi_kv_seq_append(fvi_kv_seq *seq, uint32_t layer, const float *k /* [n_kv_head, dk] */,
+fovea_status fvi_kv_seq_append(fvi_kv_seq *seq, uint32_t layer,
+                               const float *k /* [n_kv_head, dk] */,
                                const float *v /* [n_kv_head, dv] */);
 /* All layers have been appended: counts the token, seals the tail when it is full and merges as far as
  * the pool has space for it. */
@@ -87,12 +88,12 @@ fovea_status fvi_kv_seq_commit(fvi_kv_seq *seq);
 const fvi_list_view *fvi_kv_seq_lists(const fvi_kv_seq *seq, uint32_t layer);
 
 const fvi_kv_geom *fvi_kv_seq_geom(const fvi_kv_seq *seq);
-uint32_t fvi_kv_seq_position(const fvi_kv_seq *seq);  /* of the next token */
-uint32_t fvi_kv_seq_n_fresh(const fvi_kv_seq *seq);   /* tokens of the turn under way or just ended */
+uint32_t fvi_kv_seq_position(const fvi_kv_seq *seq); /* of the next token */
+uint32_t fvi_kv_seq_n_fresh(const fvi_kv_seq *seq); /* tokens of the turn under way or just ended */
 const fvi_kv_span *fvi_kv_seq_spans(const fvi_kv_seq *seq, uint32_t *n_span); /* of all turns */
 
 /* ---- bytes ---- */
-size_t fvi_kv_seq_bytes(const fvi_kv_seq *seq);      /* held now, metadata included, shared ones too */
+size_t fvi_kv_seq_bytes(const fvi_kv_seq *seq); /* held now, metadata included, shared ones too */
 size_t fvi_kv_seq_peak_bytes(const fvi_kv_seq *seq);
 /* The most bytes that the sequence can still take to hold n more generated tokens. */
 size_t fvi_kv_seq_growth_bytes(const fvi_kv_seq *seq, uint32_t n_generate);

@@ -7,7 +7,8 @@
 
 #include "kvcompress/codecs.h"
 
-fvi_kv_rows fvi_kv_rows_of(const fvi_kv_pool *pool, fvi_kv_cursor at, fvi_kv_shape shape, uint32_t n_row)
+fvi_kv_rows fvi_kv_rows_of(const fvi_kv_pool *pool, fvi_kv_cursor at, fvi_kv_shape shape,
+                           uint32_t n_row)
 {
     return (fvi_kv_rows){.pool = pool, .shape = shape, .at = at, .n_left = n_row};
 }
@@ -29,13 +30,15 @@ uint32_t fvi_kv_rows_ready(fvi_kv_rows *rows, uint32_t most)
 void fvi_kv_rows_copy(fvi_kv_rows *to, fvi_kv_rows *from, uint32_t n)
 {
     const fvi_kv_shape *shape = &to->shape;
-    size_t k_row = shape->codec->bytes(1, shape->dk, 0), v_row = shape->codec->bytes(1, 0, shape->dv);
+    size_t k_row = shape->codec->bytes(1, shape->dk, 0),
+           v_row = shape->codec->bytes(1, 0, shape->dv);
     while (n > 0) {
         uint32_t n_now = fvi_kv_rows_ready(from, fvi_kv_rows_ready(to, n));
         if (n_now == 0) {
             return;
         }
-        memcpy(to->piece.data + to->row * k_row, from->piece.data + from->row * k_row, n_now * k_row);
+        memcpy(to->piece.data + to->row * k_row, from->piece.data + from->row * k_row,
+               n_now * k_row);
         memcpy(to->piece.data + to->piece.n_row * k_row + to->row * v_row,
                from->piece.data + from->piece.n_row * k_row + from->row * v_row, n_now * v_row);
         to->row += n_now;

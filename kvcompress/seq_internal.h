@@ -14,9 +14,9 @@ typedef struct fvi_kv_block {
     fvi_kv_turn *turn;    /* NULL: generated tokens */
     fvi_kv_extent *chain; /* of generated tokens, runs in the order of lists */
     uint32_t n_token;
-    uint32_t n_view;      /* views to hold for it: most pieces of a layer */
-    fvi_kv_cursor at;     /* where the runs of at_layer begin, remembered from the last walk */
-    fvi_kv_cursor walk;   /* of the views under way */
+    uint32_t n_view;    /* views to hold for it: most pieces of a layer */
+    fvi_kv_cursor at;   /* where the runs of at_layer begin, remembered from the last walk */
+    fvi_kv_cursor walk; /* of the views under way */
     uint32_t at_layer;
 } fvi_kv_block;
 
@@ -32,8 +32,8 @@ struct fvi_kv_seq {
     fvi_kv_state state;
     uint32_t position, n_fresh;
     uint32_t n_span, n_block, block_capacity, view_capacity;
-    uint32_t n_tail;     /* tokens counted in the tail */
-    uint32_t n_appended; /* layers that have the next token already */
+    uint32_t n_tail;      /* tokens counted in the tail */
+    uint32_t n_appended;  /* layers that have the next token already */
     fvi_kv_span *spans;   /* [n_span] */
     fvi_kv_block *blocks; /* [block_capacity] */
     fvi_kv_block tail;    /* chain NULL: none */
@@ -77,7 +77,8 @@ typedef struct fvi_kv_rows {
     uint32_t row;    /* in the piece */
 } fvi_kv_rows;
 
-fvi_kv_rows fvi_kv_rows_of(const fvi_kv_pool *pool, fvi_kv_cursor at, fvi_kv_shape shape, uint32_t n_row);
+fvi_kv_rows fvi_kv_rows_of(const fvi_kv_pool *pool, fvi_kv_cursor at, fvi_kv_shape shape,
+                           uint32_t n_row);
 /* Rows that can be had at once from here, at most `most`; steps into the next piece where one ends.
  * 0: the run is through. */
 uint32_t fvi_kv_rows_ready(fvi_kv_rows *rows, uint32_t most);

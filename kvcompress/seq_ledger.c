@@ -93,8 +93,7 @@ size_t fvi_kv_forecast_bytes(const fvi_kv_seq *seq, const fvi_kv_geom *geom, siz
 {
     uint32_t n_list = fvi_kv_geom_n_list(geom);
     uint32_t n_block = n_generate / FVI_KV_MERGE + 8;
-    uint32_t n_view = worst_views(geom, n_token, granule) +
-                      n_block * fvi_kv_geom_max_kv_head(geom);
+    uint32_t n_view = worst_views(geom, n_token, granule) + n_block * fvi_kv_geom_max_kv_head(geom);
     uint32_t n_all_span = n_span + 1;
     size_t n_bytes = 0, worst = 0;
     for (uint32_t layer = 0; layer < geom->n_layer; layer++) {
@@ -138,7 +137,8 @@ size_t fvi_kv_seq_growth_bytes(const fvi_kv_seq *seq, uint32_t n_generate)
         }
         n_bytes += worst_token_bytes(geom, n_merge, granule);
     }
-    uint32_t n_view = fvi_kv_seq_n_view(seq) + worst_views(geom, (uint32_t)FVI_MIN(n_filled, UINT32_MAX / 2), granule) +
+    uint32_t n_view = fvi_kv_seq_n_view(seq) +
+                      worst_views(geom, (uint32_t)FVI_MIN(n_filled, UINT32_MAX / 2), granule) +
                       4 * fvi_kv_geom_max_kv_head(geom);
     uint64_t n_block = seq->n_block + n_new + 4;
     return n_bytes + fvi_kv_meta_bytes(prompt_view_bytes(geom, n_view)) +
@@ -146,7 +146,6 @@ size_t fvi_kv_seq_growth_bytes(const fvi_kv_seq *seq, uint32_t n_generate)
 }
 
 /* ---- ledger ---- */
-
 
 /* Where the ledger's figures and its rows are collected; either may be NULL. */
 typedef struct account {
@@ -248,8 +247,8 @@ static void account_shared(account *self)
 {
     const fvi_kv_seq *seq = self->seq;
     fovea_ledger *out = self->ledger;
-    size_t metadata = fvi_kv_meta_bytes(sizeof *seq) +
-                      fvi_kv_meta_bytes(seq->n_span * sizeof *seq->spans);
+    size_t metadata =
+        fvi_kv_meta_bytes(sizeof *seq) + fvi_kv_meta_bytes(seq->n_span * sizeof *seq->spans);
     size_t pool_bytes = 0;
     uint32_t n_view = 0;
     for (uint32_t i = 0; i < seq->n_block; i++) {

@@ -109,8 +109,8 @@ fvi_kv_cursor fvi_kv_block_start(const fvi_kv_pool *pool, const fvi_kv_geom *geo
         return (fvi_kv_cursor){.extent = block->turn->chains[layer]};
     }
     if (block->at.extent == NULL || layer < block->at_layer) {
-        block->at = (fvi_kv_cursor){
-            .extent = block->turn != NULL ? block->turn->chains[0] : block->chain};
+        block->at =
+            (fvi_kv_cursor){.extent = block->turn != NULL ? block->turn->chains[0] : block->chain};
         block->at_layer = 0;
     }
     for (; block->at_layer < layer; block->at_layer++) {
@@ -204,8 +204,10 @@ static fvi_run_view *list_block(const fvi_kv_seq *seq, fvi_kv_block *block, uint
             n_left -= piece.n_row;
             n_visible -= n_token;
             if (n_token > 0) {
-                *view++ = (fvi_run_view){.data = piece.data, .codec = shape.codec,
-                                         .n_token = n_token, .capacity = piece.n_row};
+                *view++ = (fvi_run_view){.data = piece.data,
+                                         .codec = shape.codec,
+                                         .n_token = n_token,
+                                         .capacity = piece.n_row};
             }
         }
     }

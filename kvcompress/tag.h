@@ -8,11 +8,11 @@
 #include <fovea/types.h>
 
 typedef struct fvi_kv_span {
-    uint32_t first, n;        /* positions */
-    uint8_t modality;         /* fovea_modality */
-    uint8_t flags;            /* fvi_kv_tag_flag */
-    uint16_t image;           /* index in the sequence */
-    uint16_t grid_width;      /* tokens per row, 0 for text */
+    uint32_t first, n;   /* positions */
+    uint8_t modality;    /* fovea_modality */
+    uint8_t flags;       /* fvi_kv_tag_flag */
+    uint16_t image;      /* index in the sequence */
+    uint16_t grid_width; /* tokens per row, 0 for text */
     uint16_t frame;
 } fvi_kv_span;
 

@@ -11,7 +11,8 @@ size_t fvi_kv_meta_bytes(size_t n_bytes)
     return fvi_round_up(n_bytes, 64);
 }
 
-fovea_status fvi_kv_meta_new(const fovea_alloc *alloc, fvi_kv_pool *pool, size_t n_bytes, void **out)
+fovea_status fvi_kv_meta_new(const fovea_alloc *alloc, fvi_kv_pool *pool, size_t n_bytes,
+                             void **out)
 {
     *out = NULL;
     if (n_bytes > SIZE_MAX / 2) {
@@ -143,8 +144,14 @@ fovea_status fvi_kv_turn_new_sealed(const fovea_alloc *alloc, fvi_kv_pool *pool,
     void *memory;
     FVI_TRY(fvi_kv_meta_new(alloc, pool, n_bytes, &memory));
     fvi_kv_turn *turn = memory;
-    *turn = (fvi_kv_turn){.refs = 1, .first = first, .n_token = n_token, .n_list = n_list,
-                          .n_kind = n_kind, .n_slot = n_slot, .n_bytes = n_bytes, .n_chain = 1};
+    *turn = (fvi_kv_turn){.refs = 1,
+                          .first = first,
+                          .n_token = n_token,
+                          .n_list = n_list,
+                          .n_kind = n_kind,
+                          .n_slot = n_slot,
+                          .n_bytes = n_bytes,
+                          .n_chain = 1};
     memcpy(turn->codec, codec, sizeof codec);
     turn->chains = (fvi_kv_extent **)(turn + 1);
     turn->counts = (uint32_t *)(turn->chains + 1);

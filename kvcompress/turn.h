@@ -17,19 +17,20 @@ typedef struct fvi_kv_turn {
     uint32_t n_list;
     uint32_t n_kind;
     bool fresh;
-    uint64_t n_slot;         /* tokens over all lists */
+    uint64_t n_slot;                      /* tokens over all lists */
     const fvi_codec *codec[FOVEA_N_KIND]; /* [n_kind] ascending by kind */
-    size_t n_bytes;          /* booked */
-    uint32_t n_chain;        /* fresh: n_layer; sealed: 1 */
-    fvi_kv_extent **chains;  /* [n_chain] */
-    uint32_t *counts;        /* sealed: [n_list, n_kind] */
-    uint8_t *kept;           /* sealed: [n_list, (n_token + 7) / 8] bits */
-    uint8_t *codes;          /* sealed, n_kind > 1: code_bits for each kept token, lists one after another */
+    size_t n_bytes;                       /* booked */
+    uint32_t n_chain;                     /* fresh: n_layer; sealed: 1 */
+    fvi_kv_extent **chains;               /* [n_chain] */
+    uint32_t *counts;                     /* sealed: [n_list, n_kind] */
+    uint8_t *kept;                        /* sealed: [n_list, (n_token + 7) / 8] bits */
+    uint8_t *codes; /* sealed, n_kind > 1: code_bits for each kept token, lists one after another */
 } fvi_kv_turn;
 
 /* What a turn books. */
 size_t fvi_kv_turn_fresh_bytes(uint32_t n_layer);
-size_t fvi_kv_turn_sealed_bytes(uint32_t n_list, uint32_t n_token, uint32_t n_kind, uint64_t n_slot);
+size_t fvi_kv_turn_sealed_bytes(uint32_t n_list, uint32_t n_token, uint32_t n_kind,
+                                uint64_t n_slot);
 
 fovea_status fvi_kv_turn_new_fresh(const fovea_alloc *alloc, fvi_kv_pool *pool,
                                    const fvi_kv_geom *geom, uint32_t first, uint32_t n_token,
@@ -59,7 +60,8 @@ bool fvi_kv_turn_next(fvi_kv_turn_iter *iter);
 
 /* Heap memory that is booked, rounded up to 64 bytes as the allocator does. */
 size_t fvi_kv_meta_bytes(size_t n_bytes);
-fovea_status fvi_kv_meta_new(const fovea_alloc *alloc, fvi_kv_pool *pool, size_t n_bytes, void **out);
+fovea_status fvi_kv_meta_new(const fovea_alloc *alloc, fvi_kv_pool *pool, size_t n_bytes,
+                             void **out);
 void fvi_kv_meta_free(const fovea_alloc *alloc, fvi_kv_pool *pool, void *memory, size_t n_bytes);
 
 #endif

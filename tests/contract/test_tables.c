@@ -69,9 +69,13 @@ static fvi_kv_obs *observations(scene *s, uint32_t needs)
 
 static fvi_score_ctx score_ctx(const scene *s, const fvi_kv_obs *obs)
 {
-    return (fvi_score_ctx){.alloc = &fvi_alloc_default, .geom = &s->g.geom, .obs = obs,
-                           .spans = s->prompt.spans, .n_span = s->prompt.n_span,
-                           .n_token = s->prompt.n_token, .seed = 42};
+    return (fvi_score_ctx){.alloc = &fvi_alloc_default,
+                           .geom = &s->g.geom,
+                           .obs = obs,
+                           .spans = s->prompt.spans,
+                           .n_span = s->prompt.n_span,
+                           .n_token = s->prompt.n_token,
+                           .seed = 42};
 }
 
 static void test_scorers(void **state)
@@ -86,7 +90,8 @@ static void test_scorers(void **state)
             const fvi_score_ctx ctx = score_ctx(&s, obs);
             for (uint32_t layer = s.g.geom.n_layer; layer-- > 0;) { /* any order of layers */
                 size_t n = (size_t)s.g.layers[layer].n_kv_head * s.prompt.n_token;
-                float *out = malloc((n + 2 * GUARD) * sizeof *out), *again = malloc(n * sizeof *out);
+                float *out = malloc((n + 2 * GUARD) * sizeof *out),
+                      *again = malloc(n * sizeof *out);
                 for (size_t j = 0; j < n + 2 * GUARD; j++) {
                     out[j] = NAN;
                 }
@@ -122,10 +127,14 @@ static void test_budgets(void **state)
                 scores[j] = rng_float(&s.r);
             }
             double weights[64];
-            const fvi_budget_ctx ctx = {
-                .alloc = &fvi_alloc_default, .geom = &s.g.geom, .obs = obs, .scores = scores,
-                .n_token = s.prompt.n_token, .min_list = 1,
-                .total = s.n_list + rng_next(&s.r) % (n_slot - s.n_list + 1)};
+            const fvi_budget_ctx ctx = {.alloc = &fvi_alloc_default,
+                                        .geom = &s.g.geom,
+                                        .obs = obs,
+                                        .scores = scores,
+                                        .n_token = s.prompt.n_token,
+                                        .min_list = 1,
+                                        .total =
+                                            s.n_list + rng_next(&s.r) % (n_slot - s.n_list + 1)};
             for (uint32_t j = 0; j < FVI_COUNT(weights); j++) {
                 weights[j] = -77;
             }
@@ -160,8 +169,10 @@ static void test_codecs(void **state)
             size_t n_bytes = codec->bytes(n, dk, dv);
             assert_true(codec->bytes(n + 1, dk, dv) > n_bytes);
             uint8_t *run = malloc(n_bytes + 2 * GUARD);
-            float *k = malloc((size_t)n * k_stride * sizeof *k), *k2 = malloc((size_t)n * k_stride * sizeof *k);
-            float *v = malloc((size_t)n * v_stride * sizeof *v), *v2 = malloc((size_t)n * v_stride * sizeof *v);
+            float *k = malloc((size_t)n * k_stride * sizeof *k),
+                  *k2 = malloc((size_t)n * k_stride * sizeof *k);
+            float *v = malloc((size_t)n * v_stride * sizeof *v),
+                  *v2 = malloc((size_t)n * v_stride * sizeof *v);
             for (size_t j = 0; j < (size_t)n * k_stride; j++) {
                 k[j] = 5 * rng_float(&r);
                 k2[j] = -99;
@@ -222,7 +233,8 @@ static void run_recipe(scene *s, const fvi_scorer *scorer, const fvi_budget *bud
     fvi_kv_pool *pool = NULL;
     fvi_kv_seq *seq = NULL;
     assert_int_equal(fvi_kv_pool_new(&fvi_alloc_default, (size_t)256 << 20,
-                                     fvi_kv_geom_granule(&s->g.geom), &pool), FOVEA_OK);
+                                     fvi_kv_geom_granule(&s->g.geom), &pool),
+                     FOVEA_OK);
     assert_int_equal(fvi_kv_seq_new(&fvi_alloc_default, pool, &s->g.geom, &seq), FOVEA_OK);
     assert_int_equal(fvi_kv_seq_begin_turn(seq, s->prompt.spans, s->prompt.n_span, 8), FOVEA_OK);
     for (uint32_t layer = 0; layer < s->g.geom.n_layer; layer++) {

@@ -6,7 +6,8 @@
 
 #include <math.h>
 
-#define POOL_BYTES ((size_t)64 << 20)
+#define POOL_BYTES  ((size_t)64 << 20)
+#define N_ANNOUNCED 64 /* tokens that begin_turn prepares for */
 
 typedef struct bench {
     rng r;
@@ -25,15 +26,17 @@ static inline void bench_open(bench *b, uint64_t seed)
 
 static inline void bench_pool(bench *b)
 {
-    assert_int_equal(fvi_kv_pool_new(&fvi_alloc_default, POOL_BYTES,
-                                     fvi_kv_geom_granule(&b->g.geom), &b->pool), FOVEA_OK);
+    assert_int_equal(
+        fvi_kv_pool_new(&fvi_alloc_default, POOL_BYTES, fvi_kv_geom_granule(&b->g.geom), &b->pool),
+        FOVEA_OK);
 }
 
 /* Observations as they come: mass falls off steeply, layers differ in density. */
 static inline void observe(bench *b)
 {
     assert_int_equal(fvi_kv_obs_new(&fvi_alloc_default, &b->g.geom, b->prompt.n_token,
-                                    FVI_NEED_WINDOW_MASS | FVI_NEED_DENSITY, &b->obs), FOVEA_OK);
+                                    FVI_NEED_WINDOW_MASS | FVI_NEED_DENSITY, &b->obs),
+                     FOVEA_OK);
     for (size_t i = 0; i < (size_t)b->obs->n_list * b->obs->n_token; i++) {
         b->obs->mass[i] = expf(6 * rng_float(&b->r));
     }
@@ -46,9 +49,11 @@ static inline void observe(bench *b)
 static inline void prefill(bench *b, bool fill)
 {
     if (b->seq == NULL) {
-        assert_int_equal(fvi_kv_seq_new(&fvi_alloc_default, b->pool, &b->g.geom, &b->seq), FOVEA_OK);
+        assert_int_equal(fvi_kv_seq_new(&fvi_alloc_default, b->pool, &b->g.geom, &b->seq),
+                         FOVEA_OK);
     }
-    assert_int_equal(fvi_kv_seq_begin_turn(b->seq, b->prompt.spans, b->prompt.n_span, 64), FOVEA_OK);
+    assert_int_equal(fvi_kv_seq_begin_turn(b->seq, b->prompt.spans, b->prompt.n_span, N_ANNOUNCED),
+                     FOVEA_OK);
     for (uint32_t layer = 0; layer < b->g.geom.n_layer; layer++) {
         assert_int_equal(fvi_kv_seq_open_layer(b->seq, layer), FOVEA_OK);
         fvi_kv_layer_geom dims = b->g.layers[layer];

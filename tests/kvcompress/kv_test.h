@@ -67,7 +67,8 @@ static inline void test_geom_random(test_geom *self, rng *r)
         self->layers[i] = (fvi_kv_layer_geom){n_kv_head * (1 + rng_below(r, 3)), n_kv_head,
                                               2 + 2 * rng_below(r, 20), 2 + 2 * rng_below(r, 20)};
     }
-    self->geom = (fvi_kv_geom){.n_layer = n_layer, .layers = self->layers,
+    self->geom = (fvi_kv_geom){.n_layer = n_layer,
+                               .layers = self->layers,
                                .base = rng_below(r, 4) == 0 ? FOVEA_KIND_F32 : FOVEA_KIND_F16};
 }
 
@@ -81,8 +82,8 @@ static inline void test_prompt_add(test_prompt *self, fovea_modality modality, u
     if (n == 0) {
         return;
     }
-    self->spans[self->n_span++] = (fvi_kv_span){.first = self->n_token, .n = n,
-                                                .modality = (uint8_t)modality};
+    self->spans[self->n_span++] =
+        (fvi_kv_span){.first = self->n_token, .n = n, .modality = (uint8_t)modality};
     self->n_token += n;
 }
 

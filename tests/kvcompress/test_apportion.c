@@ -19,7 +19,10 @@ static void test_properties(void **state)
         uint64_t most = 0;
         for (uint32_t i = 0; i < n; i++) {
             uint32_t sort = rng_below(&r, 8);
-            weights[i] = sort == 0 ? 0 : sort == 1 ? 1 : sort == 2 ? 1e-300 : exp(8 * rng_float(&r));
+            weights[i] = sort == 0   ? 0
+                         : sort == 1 ? 1
+                         : sort == 2 ? 1e-300
+                                     : exp(8 * rng_float(&r));
             high[i] = same_high ? limit : low + rng_below(&r, limit - low + 1);
             most += high[i];
             largest = FVI_MAX(largest, weights[i]);
@@ -62,7 +65,8 @@ static void test_shares(void **state)
             assert_true(fabs(out[i] - weights[i] * (double)total / 10) < 1);
         }
     }
-    const uint32_t capped[4] = {1000, 1000, 1000, 25}; /* what the last cannot take goes to the others */
+    const uint32_t capped[4] = {1000, 1000, 1000,
+                                25}; /* what the last cannot take goes to the others */
     assert_int_equal(fvi_apportion(weights, 4, 100, 0, capped, scratch, out), FOVEA_OK);
     const uint32_t shared[4] = {13, 25, 37, 25}; /* 12.5 25 37.5: the half goes to the first */
     assert_memory_equal(out, shared, sizeof shared);

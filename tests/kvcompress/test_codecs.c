@@ -156,14 +156,16 @@ static void test_layout(void **state)
     const fvi_codec *int4 = fvi_codec_of(FOVEA_KIND_INT4);
     int4->encode(run, 1, 5, 2, 0, 1, k, 5, v, 2);
     /* scale 1, min -1: codes 0 1 2 3 15; byte i holds the elements i and i + 3 */
-    const uint8_t want4[] = {0x30, 0xf1, 0x02, 0x00, 0x00, 0x3c, 0x00, 0xbc, 0x00, 0x00, 0x00, 0x42};
+    const uint8_t want4[] = {0x30, 0xf1, 0x02, 0x00, 0x00, 0x3c,
+                             0x00, 0xbc, 0x00, 0x00, 0x00, 0x42};
     assert_int_equal(int4->bytes(1, 5, 2), sizeof want4);
     assert_memory_equal(run, want4, sizeof want4);
 
     float wide[2] = {0, 255};
     const fvi_codec *int8 = fvi_codec_of(FOVEA_KIND_INT8);
     int8->encode(run, 1, 2, 2, 0, 1, wide, 2, v, 2);
-    const uint8_t want8[] = {0x00, 0xff, 0x00, 0x00, 0x00, 0x3c, 0x00, 0x00, 0x00, 0x00, 0x00, 0x42};
+    const uint8_t want8[] = {0x00, 0xff, 0x00, 0x00, 0x00, 0x3c,
+                             0x00, 0x00, 0x00, 0x00, 0x00, 0x42};
     assert_memory_equal(run, want8, sizeof want8);
 
     const fvi_codec *f16 = fvi_codec_of(FOVEA_KIND_F16);
@@ -223,8 +225,8 @@ static void test_hostile_values(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_row_by_row),
-        cmocka_unit_test(test_layout),        cmocka_unit_test(test_f16_again_same_bytes),
+        cmocka_unit_test(test_round_trip),     cmocka_unit_test(test_row_by_row),
+        cmocka_unit_test(test_layout),         cmocka_unit_test(test_f16_again_same_bytes),
         cmocka_unit_test(test_hostile_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,9 +8,13 @@ static const fvi_scorer *scorer_of(const char *text)
 
 static void score_all(bench *b, const fvi_scorer *scorer, uint64_t seed, float *out)
 {
-    const fvi_score_ctx ctx = {.alloc = &fvi_alloc_default, .geom = &b->g.geom, .obs = b->obs,
-                               .spans = b->prompt.spans, .n_span = b->prompt.n_span,
-                               .n_token = b->prompt.n_token, .seed = seed};
+    const fvi_score_ctx ctx = {.alloc = &fvi_alloc_default,
+                               .geom = &b->g.geom,
+                               .obs = b->obs,
+                               .spans = b->prompt.spans,
+                               .n_span = b->prompt.n_span,
+                               .n_token = b->prompt.n_token,
+                               .seed = seed};
     for (uint32_t layer = 0; layer < b->g.geom.n_layer; layer++) {
         assert_int_equal(scorer->score(&ctx, layer, out), FOVEA_OK);
         out += b->g.layers[layer].n_kv_head * b->prompt.n_token;
@@ -133,8 +137,8 @@ static void test_observations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_random),      cmocka_unit_test(test_streaming),
-        cmocka_unit_test(test_post_vision), cmocka_unit_test(test_window),
+        cmocka_unit_test(test_random),       cmocka_unit_test(test_streaming),
+        cmocka_unit_test(test_post_vision),  cmocka_unit_test(test_window),
         cmocka_unit_test(test_observations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -57,94 +57,120 @@ static size_t shadow_used(const shadow *s)
     return used;
 }
 
+typedef struct game {
+    rng r;
+    fvi_kv_pool *pool;
+    const uint8_t *base; /* where the first granule lies */
+    shadow s;
+    uint32_t n_full, n_extended;
+} game;
+
+static size_t free_bytes(const game *g)
+{
+    return fvi_kv_pool_capacity(g->pool) - fvi_kv_pool_used(g->pool);
+}
+
+/* Takes an extent: as long as wanted, or as the longest hole and the capacity allow. */
+static void play_take(game *g, uint32_t i)
+{
+    uint32_t want = 1 + rng_below(&g->r, 24), room = want + rng_below(&g->r, 3) * 8;
+    size_t n_free = free_bytes(g);
+    fvi_kv_extent *e = NULL;
+    fovea_status status =
+        fvi_kv_pool_take(g->pool, want * GRANULE - rng_below(&g->r, GRANULE), room * GRANULE, &e);
+    if (status < 0) {
+        assert_int_equal(status, FOVEA_ERR_FULL);
+        assert_null(e);
+        assert_true(longest_hole(&g->s) == 0 || n_free < GRANULE + sizeof *e);
+        g->n_full++;
+        return;
+    }
+    uint32_t affordable = (uint32_t)((n_free - sizeof *e) / GRANULE);
+    assert_int_equal(e->n_granule, FVI_MIN(want, FVI_MIN(longest_hole(&g->s), affordable)));
+    occupy(&g->s, g->base, e, 0, (uint16_t)(i + 1));
+    g->s.chains[i] = e;
+    g->s.refs[i] = 1;
+}
+
+static void play_extend(game *g, uint32_t i)
+{
+    fvi_kv_extent *e = g->s.chains[i];
+    uint32_t had = e->n_granule, more = 1 + rng_below(&g->r, 8), n_behind = 0;
+    size_t end = (size_t)(e->data - g->base) / GRANULE + had;
+    while (n_behind < more && end + n_behind < N_GRANULE && g->s.owner[end + n_behind] == 0) {
+        n_behind++;
+    }
+    size_t n_free = free_bytes(g);
+    fvi_kv_pool_extend(g->pool, e, more * GRANULE);
+    assert_int_equal(e->n_granule - had, FVI_MIN(n_behind, n_free / GRANULE));
+    occupy(&g->s, g->base, e, had, (uint16_t)(i + 1));
+    g->n_extended += e->n_granule > had;
+}
+
+static void play_book(game *g)
+{
+    size_t n = rng_below(&g->r, 500);
+    fovea_status status = fvi_kv_pool_book(g->pool, n);
+    assert_true(status == FOVEA_OK || status == FOVEA_ERR_FULL);
+    g->s.booked += status == FOVEA_OK ? n : 0;
+    if (rng_below(&g->r, 2) == 0) {
+        fvi_kv_pool_unbook(g->pool, g->s.booked);
+        g->s.booked = 0;
+    }
+}
+
+static void play_unref(game *g, uint32_t i)
+{
+    fvi_kv_extent *gone = g->s.chains[i];
+    fvi_kv_chain_unref(g->pool, &gone);
+    assert_null(gone);
+    if (--g->s.refs[i] == 0) {
+        g->s.chains[i] = NULL;
+        for (uint32_t at = 0; at < N_GRANULE; at++) {
+            g->s.owner[at] = g->s.owner[at] == i + 1 ? 0 : g->s.owner[at];
+        }
+    }
+}
+
 static void test_random(void **state)
 {
     (void)state;
-    static shadow s;
-    rng r = {.state = 7};
-    fvi_kv_pool *pool = new_pool(N_GRANULE * GRANULE, GRANULE);
-    fvi_kv_extent *probe = NULL;
-    assert_int_equal(fvi_kv_pool_take(pool, 1, 1, &probe), FOVEA_OK);
-    const uint8_t *base = probe->data;
-    fvi_kv_chain_unref(pool, &probe);
-    uint32_t n_full = 0, n_extended = 0;
+    static game g = {.r = {.state = 7}};
+    g.pool = new_pool(N_GRANULE * GRANULE, GRANULE);
+    fvi_kv_extent *first = NULL;
+    assert_int_equal(fvi_kv_pool_take(g.pool, 1, 1, &first), FOVEA_OK);
+    g.base = first->data;
+    fvi_kv_chain_unref(g.pool, &first);
     for (uint32_t step = 0; step < 100000; step++) {
-        uint32_t i = rng_below(&r, MAX_CHAIN);
-        uint32_t what = rng_below(&r, 10);
-        fvi_kv_extent *e = s.chains[i];
-        if (e == NULL) {
-            uint32_t want = 1 + rng_below(&r, 24), room = want + rng_below(&r, 3) * 8;
-            size_t before = fvi_kv_pool_used(pool);
-            fovea_status status = fvi_kv_pool_take(pool, want * GRANULE - rng_below(&r, GRANULE),
-                                                   room * GRANULE, &e);
-            size_t n_free = fvi_kv_pool_capacity(pool) - before;
-            if (status < 0) {
-                assert_int_equal(status, FOVEA_ERR_FULL);
-                assert_null(e);
-                assert_true(longest_hole(&s) == 0 || n_free < GRANULE + sizeof *e);
-                n_full++;
-                continue;
-            }
-            uint32_t affordable = (uint32_t)((n_free - sizeof *e) / GRANULE);
-            uint32_t most = FVI_MIN(want, FVI_MIN(longest_hole(&s), affordable));
-            assert_int_equal(e->n_granule, most);
-            occupy(&s, base, e, 0, (uint16_t)(i + 1));
-            s.chains[i] = e;
-            s.refs[i] = 1;
+        uint32_t i = rng_below(&g.r, MAX_CHAIN), what = rng_below(&g.r, 10);
+        if (g.s.chains[i] == NULL) {
+            play_take(&g, i);
         } else if (what < 3) {
-            uint32_t had = e->n_granule, more = 1 + rng_below(&r, 8);
-            size_t end = (size_t)(e->data - base) / GRANULE + had;
-            uint32_t n_free_behind = 0;
-            while (n_free_behind < more && end + n_free_behind < N_GRANULE &&
-                   s.owner[end + n_free_behind] == 0) {
-                n_free_behind++;
-            }
-            size_t n_free = fvi_kv_pool_capacity(pool) - fvi_kv_pool_used(pool);
-            fvi_kv_pool_extend(pool, e, more * GRANULE);
-            assert_int_equal(e->n_granule - had, FVI_MIN(n_free_behind, n_free / GRANULE));
-            occupy(&s, base, e, had, (uint16_t)(i + 1));
-            n_extended += e->n_granule > had;
+            play_extend(&g, i);
         } else if (what < 4) {
-            fvi_kv_chain_ref(e);
-            s.refs[i]++;
+            fvi_kv_chain_ref(g.s.chains[i]);
+            g.s.refs[i]++;
         } else if (what < 5) {
-            size_t n = rng_below(&r, 500);
-            if (fvi_kv_pool_book(pool, n) == FOVEA_OK) {
-                s.booked += n;
-            }
-            if (rng_below(&r, 2) == 0) {
-                fvi_kv_pool_unbook(pool, s.booked);
-                s.booked = 0;
-            }
+            play_book(&g);
         } else {
-            fvi_kv_extent *gone = e;
-            fvi_kv_chain_unref(pool, &gone);
-            assert_null(gone);
-            if (--s.refs[i] == 0) {
-                s.chains[i] = NULL;
-                for (uint32_t g = 0; g < N_GRANULE; g++) {
-                    s.owner[g] = s.owner[g] == i + 1 ? 0 : s.owner[g];
-                }
-            }
+            play_unref(&g, i);
         }
         if (step % 16 == 0) {
-            assert_int_equal(fvi_kv_pool_used(pool), shadow_used(&s));
+            assert_int_equal(fvi_kv_pool_used(g.pool), shadow_used(&g.s));
         }
-        assert_true(fvi_kv_pool_used(pool) <= fvi_kv_pool_capacity(pool));
-        assert_true(fvi_kv_pool_used(pool) <= fvi_kv_pool_peak(pool));
+        assert_true(fvi_kv_pool_used(g.pool) <= fvi_kv_pool_capacity(g.pool));
+        assert_true(fvi_kv_pool_used(g.pool) <= fvi_kv_pool_peak(g.pool));
     }
-    assert_true(n_full > 100 && n_extended > 100);
+    assert_true(g.n_full > 100 && g.n_extended > 100);
     for (uint32_t i = 0; i < MAX_CHAIN; i++) {
-        while (s.refs[i]-- > 0 && s.chains[i] != NULL) {
-            fvi_kv_extent *gone = s.chains[i];
-            s.chains[i] = s.refs[i] == 0 ? NULL : s.chains[i];
-            fvi_kv_chain_unref(pool, &gone);
+        while (g.s.chains[i] != NULL) {
+            play_unref(&g, i);
         }
     }
-    fvi_kv_pool_unbook(pool, s.booked);
-    assert_int_equal(fvi_kv_pool_used(pool), 0);
-    fvi_kv_pool_free(&pool);
-    assert_null(pool);
+    fvi_kv_pool_unbook(g.pool, g.s.booked);
+    assert_int_equal(fvi_kv_pool_used(g.pool), 0);
+    fvi_kv_pool_free(&g.pool);
+    assert_null(g.pool);
 }
 
 /* Every second granule taken: one granule at a time is still to be had, until nothing is. */

@@ -58,8 +58,10 @@ static void test_options(void **state)
     static const struct {
         const char *text;
         double bytes;
-    } sizes[] = {{"random:bytes=70000", 70000}, {"random:bytes=64KiB", 65536},
-                 {"random:bytes=1.5MiB", 1572864}, {"random:bytes=2GiB", 2147483648.0}};
+    } sizes[] = {{"random:bytes=70000", 70000},
+                 {"random:bytes=64KiB", 65536},
+                 {"random:bytes=1.5MiB", 1572864},
+                 {"random:bytes=2GiB", 2147483648.0}};
     for (uint32_t i = 0; i < FVI_COUNT(sizes); i++) {
         r = parsed(sizes[i].text);
         assert_true(r.unit == FVI_BUDGET_BYTES && r.amount == sizes[i].bytes);
@@ -72,33 +74,53 @@ static void test_refused(void **state)
     static const struct {
         const char *text, *word;
     } bad[] = {
-        {"vlcache:keep=0.1", "vlcache"},        {"vl-cache", "keep="},
-        {"random", "keep="},                    {"vl-cache:", "''"},
-        {"vl-cache:keep=0.1,", "''"},           {":keep=0.1", "''"},
-        {"vl-cache:keep", "keep"},              {"vl-cache:keep=", "keep="},
-        {"vl-cache:keep=0", "keep=0"},          {"vl-cache:keep=1.01", "keep=1.01"},
-        {"vl-cache:keep=-0.1", "keep=-0.1"},    {"vl-cache:keep=0,1", "keep=0"},
-        {"vl-cache:keep=1e-1", "keep=1e-1"},    {"vl-cache:keep=nan", "keep=nan"},
-        {"vl-cache:keep=inf", "keep=inf"},      {"vl-cache:keep=.", "keep=."},
-        {"vl-cache:keep=1.", "keep=1."},        {"vl-cache:keep=0.1.2", "keep=0.1.2"},
+        {"vlcache:keep=0.1", "vlcache"},
+        {"vl-cache", "keep="},
+        {"random", "keep="},
+        {"vl-cache:", "''"},
+        {"vl-cache:keep=0.1,", "''"},
+        {":keep=0.1", "''"},
+        {"vl-cache:keep", "keep"},
+        {"vl-cache:keep=", "keep="},
+        {"vl-cache:keep=0", "keep=0"},
+        {"vl-cache:keep=1.01", "keep=1.01"},
+        {"vl-cache:keep=-0.1", "keep=-0.1"},
+        {"vl-cache:keep=0,1", "keep=0"},
+        {"vl-cache:keep=1e-1", "keep=1e-1"},
+        {"vl-cache:keep=nan", "keep=nan"},
+        {"vl-cache:keep=inf", "keep=inf"},
+        {"vl-cache:keep=.", "keep=."},
+        {"vl-cache:keep=1.", "keep=1."},
+        {"vl-cache:keep=0.1.2", "keep=0.1.2"},
         {"vl-cache:keep=0.0000000000000001", "keep=0.0000"},
-        {"vl-cache:keep= 0.1", "keep= 0.1"},    {"vl-cache: keep=0.1", " keep"},
-        {"vl-cache:keep=0.1,keep=0.2", "keep"}, {"vl-cache:keep=0.1,bytes=5%", "bytes=5%"},
+        {"vl-cache:keep= 0.1", "keep= 0.1"},
+        {"vl-cache: keep=0.1", " keep"},
+        {"vl-cache:keep=0.1,keep=0.2", "keep"},
+        {"vl-cache:keep=0.1,bytes=5%", "bytes=5%"},
         {"vl-cache:bytes=5%,keep=0.1", "keep=0.1"},
-        {"vl-cache:bytes=0", "bytes=0"},        {"vl-cache:bytes=0%", "bytes=0%"},
-        {"vl-cache:bytes=5 %", "bytes=5 %"},    {"vl-cache:bytes=5kb", "bytes=5kb"},
-        {"vl-cache:bytes=%", "bytes=%"},        {"vl-cache:bytes=KiB", "bytes=KiB"},
+        {"vl-cache:bytes=0", "bytes=0"},
+        {"vl-cache:bytes=0%", "bytes=0%"},
+        {"vl-cache:bytes=5 %", "bytes=5 %"},
+        {"vl-cache:bytes=5kb", "bytes=5kb"},
+        {"vl-cache:bytes=%", "bytes=%"},
+        {"vl-cache:bytes=KiB", "bytes=KiB"},
         {"vl-cache:bytes=99999999999GiB", "bytes=99999999999GiB"},
         {"vl-cache:keep=0.1,vision=int3", "vision=int3"},
-        {"vl-cache:keep=0.1,text=", "text="},   {"vl-cache:keep=0.1,budget=pyramid", "pyramid"},
-        {"score=snapkv,keep=0.1", "snapkv"},    {"keep=0.1", "keep="},
-        {"bytes=5%", "bytes="},                 {"budget=uniform", "uniform"},
-        {"score=random", "random"},             {"vl-cache:keep=0.1,recent=1.1", "recent=1.1"},
+        {"vl-cache:keep=0.1,text=", "text="},
+        {"vl-cache:keep=0.1,budget=pyramid", "pyramid"},
+        {"score=snapkv,keep=0.1", "snapkv"},
+        {"keep=0.1", "keep="},
+        {"bytes=5%", "bytes="},
+        {"budget=uniform", "uniform"},
+        {"score=random", "random"},
+        {"vl-cache:keep=0.1,recent=1.1", "recent=1.1"},
         {"vl-cache:keep=0.1,sinks=-1", "sinks=-1"},
         {"vl-cache:keep=0.1,sinks=1000001", "sinks=1000001"},
         {"random:keep=0.1,seed=18446744073709551616", "seed=1844"},
-        {"random:keep=0.1,seed=1x", "seed=1x"}, {"vl-cache:keep=0.1,color=red", "color"},
-        {"vl-cache:keep=0.1,=", "''"},          {"none:none", "none"},
+        {"random:keep=0.1,seed=1x", "seed=1x"},
+        {"vl-cache:keep=0.1,color=red", "color"},
+        {"vl-cache:keep=0.1,=", "''"},
+        {"none:none", "none"},
         {"vl-cache:random:keep=0.1", "random:keep"},
         {"VL-CACHE:keep=0.1", "VL-CACHE"},
     };
@@ -120,9 +142,11 @@ static void test_refused(void **state)
 static void test_hostile(void **state)
 {
     (void)state;
-    static const char *const parts[] = {"vl-cache", ":", "keep", "=", "0.1", ",", "bytes", "5%",
-                                        "vision", "int4", "%s%n", "\xff\xfe", "\n", "seed", "9",
-                                        "score", "random", "99999999999999999999", ".", "KiB"};
+    static const char *const parts[] = {
+        "vl-cache", ":",    "keep",   "=",     "0.1",    ",",
+        "bytes",    "5%",   "vision", "int4",  "%s%n",   "\xff\xfe",
+        "\n",       "seed", "9",      "score", "random", "99999999999999999999",
+        ".",        "KiB"};
     rng r = {.state = 99};
     uint32_t n_good = 0;
     for (uint32_t round = 0; round < 100000; round++) {

@@ -50,8 +50,8 @@ static void test_selection_by_hand(void **state)
     bench_pool(&b);
     test_prompt_add(&b.prompt, FOVEA_MODALITY_TEXT, 10);
     prefill(&b, false);
-    assert_int_equal(fvi_kv_obs_new(&fvi_alloc_default, &b.g.geom, 10, FVI_NEED_WINDOW_MASS, &b.obs),
-                     FOVEA_OK);
+    assert_int_equal(
+        fvi_kv_obs_new(&fvi_alloc_default, &b.g.geom, 10, FVI_NEED_WINDOW_MASS, &b.obs), FOVEA_OK);
     const float mass[10] = {1, 5, 3, 5, 3, 0, 3, 2, 0, 0};
     memcpy(b.obs->mass, mass, sizeof mass);
     /* window: the 9 by recent=0.1; scores: 1, 3, then 2 before 4 and 6 */
@@ -125,7 +125,8 @@ static void test_density_budget(void **state)
     fvi_kv_plan *plan = plan_of(&b, "vl-cache:keep=0.25");
     /* beta = .5, .25, .25, .01 (clipped from 0): 101 shares for 100 slots, so 49.5 24.75 24.75 1 */
     assert_int_equal(plan->n_slot, 100);
-    assert_int_equal(kept_of(plan, 0) + kept_of(plan, 1) + kept_of(plan, 2) + kept_of(plan, 3), 100);
+    assert_int_equal(kept_of(plan, 0) + kept_of(plan, 1) + kept_of(plan, 2) + kept_of(plan, 3),
+                     100);
     assert_in_range(kept_of(plan, 0), 49, 50);
     assert_int_equal(kept_of(plan, 1), 25);
     assert_int_equal(kept_of(plan, 2), 25);
@@ -147,7 +148,8 @@ static void test_density_budget(void **state)
     memcpy(b.obs->density, steep, sizeof steep);
     plan = plan_of(&b, "vl-cache:keep=0.5");
     assert_int_equal(kept_of(plan, 0), 100);
-    assert_int_equal(kept_of(plan, 0) + kept_of(plan, 1) + kept_of(plan, 2) + kept_of(plan, 3), 200);
+    assert_int_equal(kept_of(plan, 0) + kept_of(plan, 1) + kept_of(plan, 2) + kept_of(plan, 3),
+                     200);
     assert_true(kept_of(plan, 1) > kept_of(plan, 2) && kept_of(plan, 2) > kept_of(plan, 3));
     fvi_kv_plan_free(&plan);
     bench_close(&b);

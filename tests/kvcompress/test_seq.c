@@ -160,7 +160,8 @@ static void check_ledger(const world *w, const shadow *s)
             if (!t->generated) {
                 n_row[t->modality]++;
                 n_slot[t->modality]++;
-                n_bytes[t->modality] += fvi_codec_of((fovea_kind)t->kind)->bytes(1, dims.dk, dims.dv);
+                n_bytes[t->modality] +=
+                    fvi_codec_of((fovea_kind)t->kind)->bytes(1, dims.dk, dims.dv);
             }
         }
         assert_int_equal(rows[list].n_text, n_row[FOVEA_MODALITY_TEXT]);
@@ -201,8 +202,8 @@ static bool do_turn(world *w, shadow *s)
 {
     test_prompt prompt;
     test_prompt_random(&prompt, &w->r, 12, 20);
-    fovea_status status = fvi_kv_seq_begin_turn(s->seq, prompt.spans, prompt.n_span,
-                                                rng_below(&w->r, 100));
+    fovea_status status =
+        fvi_kv_seq_begin_turn(s->seq, prompt.spans, prompt.n_span, rng_below(&w->r, 100));
     if (status == FOVEA_ERR_FULL) {
         w->n_full++;
         return true;
@@ -234,8 +235,8 @@ static bool do_turn(world *w, shadow *s)
         for (uint32_t head = 0; head < dims.n_kv_head; head++, list++) {
             for (uint32_t i = 0, span = 0; i < prompt.n_token; i++) {
                 span += i >= prompt.spans[span].first + prompt.spans[span].n;
-                token t = new_token(k + i * k_row + head * dims.dk, v + i * v_row + head * dims.dv,
-                                    dims);
+                token t =
+                    new_token(k + i * k_row + head * dims.dk, v + i * v_row + head * dims.dv, dims);
                 t.kind = (uint8_t)w->g.geom.base;
                 t.modality = prompt.spans[span].modality;
                 t.position = s->position + i;
@@ -259,8 +260,8 @@ static fvi_kv_plan random_plan(world *w, const shadow *s)
     plan.kind = malloc((size_t)plan.n_list * plan.n_token);
     uint32_t drop = rng_below(&w->r, 10), one_kind = rng_below(&w->r, 3);
     for (size_t i = 0; i < (size_t)plan.n_list * plan.n_token; i++) {
-        const fvi_codec *codec = one_kind == 0 ? fvi_codec_of(w->g.geom.base)
-                                               : fvi_codec_at(rng_below(&w->r, 4));
+        const fvi_codec *codec =
+            one_kind == 0 ? fvi_codec_of(w->g.geom.base) : fvi_codec_at(rng_below(&w->r, 4));
         bool keep = rng_below(&w->r, 10) >= drop || i % plan.n_token == 0;
         plan.kind[i] = keep ? (uint8_t)codec->kind : FVI_KV_DROP;
         plan.kinds |= keep ? 1u << codec->kind : 0;

@@ -90,7 +90,8 @@ static fovea_status live(const fovea_alloc *alloc, void *arg)
     }
     fvi_kv_seq_free(&seq);
     fvi_kv_seq_free(&fork);
-    if (fvi_kv_pool_used(pool) != 0) { /* a leak in the pool: the opposite of what the sweep expects */
+    if (fvi_kv_pool_used(pool) !=
+        0) { /* a leak in the pool: the opposite of what the sweep expects */
         status = status < 0 ? FOVEA_OK : FOVEA_ERR_INTERNAL;
     }
     fvi_kv_pool_free(&pool);
@@ -147,8 +148,9 @@ static void test_decoding_stays_off_the_heap(void **state)
     fault_alloc_init(&heap);
     fvi_kv_pool *pool = NULL;
     fvi_kv_seq *seq = NULL;
-    assert_int_equal(fvi_kv_pool_new(&heap.alloc, how.capacity, fvi_kv_geom_granule(&how.g.geom),
-                                     &pool), FOVEA_OK);
+    assert_int_equal(
+        fvi_kv_pool_new(&heap.alloc, how.capacity, fvi_kv_geom_granule(&how.g.geom), &pool),
+        FOVEA_OK);
     assert_int_equal(fvi_kv_seq_new(&heap.alloc, pool, &how.g.geom, &seq), FOVEA_OK);
     for (uint32_t turn = 0; turn < 3; turn++) {
         assert_int_equal(prefill_turn(seq, &how, 500), FOVEA_OK);
