@@ -329,7 +329,8 @@ static fovea_status run_attention(vit *self, const layer *w)
                                      .n_row = self->n_row,
                                      .n_head = self->n_head,
                                      .d = d,
-                                     .scale = 1.0f / sqrtf((float)d)};
+                                     .scale = 1.0f / sqrtf((float)d),
+                                     .products = self->dtype};
     FVI_TRY(self->backend->ops.attn_full(self->backend, &args));
     return run_linear(self, &w->out, self->normed, self->x, self->hidden, true);
 }

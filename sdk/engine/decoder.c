@@ -291,6 +291,7 @@ static fovea_status observe_layer(fvi_decoder *self, fvi_prefill *p, const fvi_l
                              .n_head = c->n_head,
                              .n_kv_head = c->n_kv_head,
                              .dk = c->head_dim,
+                             .dv = c->head_dim,
                              .scale = 1.0f / sqrtf((float)c->head_dim),
                              .threshold = FVI_KV_DENSITY_THRESHOLD};
     fovea_status status = self->backend->ops.observe(self->backend, &args);
