@@ -7,6 +7,7 @@ allow.txt beside this file lists exceptions, one a line: `rule file[:name]  reas
 no longer needed is a finding too, so the list cannot outlive its reasons. test_lint.py plants a breach of
 every rule in a scratch tree and sees it found.
 """
+import os
 import pathlib
 import re
 import shutil
@@ -69,29 +70,35 @@ class Tree:
 
     def __init__(self, root):
         self.root = pathlib.Path(root).resolve()
-        self.texts = {}
+        self.texts, self.codes, self.names = {}, {}, None
 
     def files(self, *suffixes):
-        found = []
-        for path in sorted(self.root.rglob("*")):
-            relative = path.relative_to(self.root)
-            if path.suffix in suffixes and path.is_file() and not any(
-                    part in SKIPPED_FOLDERS or part.startswith("build") for part in relative.parts[:-1]):
-                found.append(relative.as_posix())
-        return found
+        if self.names is None:
+            self.names = []
+            for folder, folders, names in os.walk(self.root):
+                folders[:] = sorted(name for name in folders
+                                    if name not in SKIPPED_FOLDERS and not name.startswith("build"))
+                relative = pathlib.Path(folder).relative_to(self.root)
+                self.names += [(relative / name).as_posix() for name in sorted(names)]
+        return [name for name in self.names if name.endswith(suffixes)]
 
     def text(self, name):
         if name not in self.texts:
             self.texts[name] = (self.root / name).read_text(encoding="utf-8")
         return self.texts[name]
 
-    def code(self, name):
-        """The text without comments and without what stands in quotes; lines keep their numbers."""
+    def code(self, name, quotes=False):
+        """The text without comments, and without what stands in quotes; lines keep their numbers."""
         def blank(match):
             word = match.group(0)
-            return word[0] + word[-1] if word[0] in "\"'" else re.sub(r"[^\n]", " ", word)
-        return re.sub(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', blank,
-                      self.text(name), flags=re.S)
+            if word[0] in "\"'":
+                return word if quotes else word[0] + word[-1]
+            return re.sub(r"[^\n]", " ", word)
+        if (name, quotes) not in self.codes:
+            self.codes[name, quotes] = re.sub(
+                r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', blank, self.text(name),
+                flags=re.S)
+        return self.codes[name, quotes]
 
 
 def line_of(text, offset):
@@ -195,8 +202,7 @@ def switches(tree):
                 entry.replace("_", "[-_]"), entry, entry), re.I)
             for name in tree.files(".c", ".h"):
                 if name.startswith(LIBRARY) and name != own:
-                    text = re.sub(r"/\*.*?\*/", lambda m: re.sub(r"[^\n]", " ", m.group(0)),
-                                  tree.text(name), flags=re.S)
+                    text = tree.code(name, quotes=True)
                     for match in pattern.finditer(text):
                         yield (f"{name}:{line_of(text, match.start())}",
                                f"names {entry}, which is {own}'s own", entry)
