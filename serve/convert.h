@@ -44,9 +44,9 @@ bool fvi_convert_sampling(const Fovea__V1__Sampling *sampling, const char **stop
 bool fvi_convert_note(const Fovea__V1__GenerateRequest *request, uint32_t n_image,
                       fvi_prompt_note *out, fvi_rpc_error *err);
 void fvi_prompt_note_free(fvi_prompt_note *note);
-/* Decodes into images [n_image], zeroed before; what was decoded stays there also on failure. */
+/* Decodes into images, zeroed before, as many as fvi_convert_check counted; what was decoded stays there also on failure. */
 bool fvi_convert_images(const fvi_wire_message *wire, const fvi_image_limits *limits,
-                        fovea_image **images, uint32_t n_image, fvi_rpc_error *err);
+                        fovea_image **images, fvi_rpc_error *err);
 /* Adds the messages or the raw prompt. */
 bool fvi_convert_prompt(const Fovea__V1__GenerateRequest *request, fovea_image *const *images,
                         uint32_t n_image, fovea_session *session, fvi_rpc_error *err);

@@ -253,8 +253,8 @@ void fvi_prompt_note_free(fvi_prompt_note *note)
 typedef struct image_walk {
     const fvi_wire_message *wire;
     const fvi_image_limits *limits;
-    fovea_image **images; /* [n_image] */
-    uint32_t n_image, n;
+    fovea_image **images; /* [n], room for as many as were counted */
+    uint32_t n;
     uint64_t n_pixel;
 } image_walk;
 
@@ -328,9 +328,9 @@ static bool decode_media(void *user, const Fovea__V1__MediaItem *media, const ch
 }
 
 bool fvi_convert_images(const fvi_wire_message *wire, const fvi_image_limits *limits,
-                        fovea_image **images, uint32_t n_image, fvi_rpc_error *err)
+                        fovea_image **images, fvi_rpc_error *err)
 {
-    image_walk walk = {.wire = wire, .limits = limits, .images = images, .n_image = n_image};
+    image_walk walk = {.wire = wire, .limits = limits, .images = images};
     const void *request = wire->message;
     return each_media(request, decode_media, &walk, err);
 }

@@ -82,25 +82,21 @@ static const char *field_of(const Fovea__V1__GenerateRequest *request, fovea_sta
     }
 }
 
-static bool submit(fvi_request *r, const Fovea__V1__GenerateRequest *request, fvi_rpc_error *err)
+static bool submit(fvi_request *r, const Fovea__V1__GenerateRequest *request,
+                   fovea_generate_options *options, fvi_rpc_error *err)
 {
-    const char *stop[FVI_MAX_STOP];
-    fovea_generate_options options;
     fovea_error cause = {0};
     fovea_generation *generation = NULL;
-    if (!fvi_convert_sampling(request->sampling, stop, &options, err)) {
-        return false;
-    }
     int64_t left_ms = fvi_call_left_ms(r->call);
     if (left_ms <= 0) {
         return fvi_rpc_fail(err, GRPC_STATUS_DEADLINE_EXCEEDED,
                             "the deadline passed before the request was submitted");
     }
-    options.deadline_ms = left_ms == INT64_MAX ? 0 : (uint64_t)left_ms;
-    options.plan_only = r->mode == FVI_PLAN;
+    options->deadline_ms = left_ms == INT64_MAX ? 0 : (uint64_t)left_ms;
+    options->plan_only = r->mode == FVI_PLAN;
     r->answer.keep_tokens =
-        r->mode == FVI_STREAM || request->return_tokens || options.n_logprobs > 0;
-    fovea_status status = fovea_session_generate(r->session, &options, &generation, &cause);
+        r->mode == FVI_STREAM || request->return_tokens || options->n_logprobs > 0;
+    fovea_status status = fovea_session_generate(r->session, options, &generation, &cause);
     if (status < 0) {
         return fvi_rpc_fail_from(err, field_of(request, status), status, &cause);
     }
@@ -117,26 +113,26 @@ static bool submit(fvi_request *r, const Fovea__V1__GenerateRequest *request, fv
 
 static bool build(fvi_request *r, fvi_wire_message *wire, fvi_rpc_error *err)
 {
-    const fvi_serve_options *options = &r->call->server->options;
-    fvi_image_limits limits = {.max_images = options->max_images,
+    const fvi_serve_options *server = &r->call->server->options;
+    fvi_image_limits limits = {.max_images = server->max_images,
                                .max_pixels = MAX_REQUEST_PIXELS,
-                               .max_bytes = options->max_message_bytes};
+                               .max_bytes = server->max_message_bytes};
     uint32_t n_image = 0;
     if (is_cancelled(r, err) || !read_request(r, &limits, wire, &n_image, err)) {
         return false;
     }
     const Fovea__V1__GenerateRequest *request = (const void *)wire->message;
     const char *stop[FVI_MAX_STOP];
-    fovea_generate_options checked;
+    fovea_generate_options options;
     fovea_image **images = calloc(n_image + 1, sizeof(*images));
     int64_t begin = fvi_serve_now_us();
     bool good =
         images != NULL || fvi_rpc_fail(err, GRPC_STATUS_RESOURCE_EXHAUSTED, "out of memory");
-    good = good && fvi_convert_sampling(request->sampling, stop, &checked, err) &&
-           fvi_convert_images(wire, &limits, images, n_image, err);
+    good = good && fvi_convert_sampling(request->sampling, stop, &options, err) &&
+           fvi_convert_images(wire, &limits, images, err);
     r->note.decode_image_ms = n_image > 0 ? (double)(fvi_serve_now_us() - begin) / 1000 : 0;
     good = good && book_pixels(r, images, n_image, err) && !is_cancelled(r, err) &&
-           make_session(r, request, images, n_image, err) && submit(r, request, err);
+           make_session(r, request, images, n_image, err) && submit(r, request, &options, err);
     for (uint32_t i = 0; images != NULL && i < n_image; i++) {
         fovea_image_free(&images[i]);
     }

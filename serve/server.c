@@ -5,6 +5,8 @@
 #include "serve/server.h"
 #include "serve/request.h"
 
+#include <grpc/support/log.h>
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -166,6 +168,15 @@ static void stop_core(fvi_server *server, bool poller)
     grpc_shutdown();
 }
 
+/* The core's own lines (errors, unless GRPC_VERBOSITY asks for more) in the form of ours. */
+static void on_core_log(gpr_log_func_args *args)
+{
+    const fvi_serve_log log = {.level = FOVEA_LOG_DEBUG};
+    fovea_log_level level =
+        args->severity == GPR_LOG_SEVERITY_ERROR ? FOVEA_LOG_WARN : FOVEA_LOG_DEBUG;
+    fvi_serve_log_write(&log, level, "grpc: %s", args->message);
+}
+
 static void begin_shutdown(fvi_server *server)
 {
     server->tag_shutdown = (fvi_tag){.server = server};
@@ -176,6 +187,7 @@ static void begin_shutdown(fvi_server *server)
 static fovea_status start_core(fvi_server *server, int listener, fovea_error *err)
 {
     void *handles[N_METHOD];
+    gpr_set_log_function(on_core_log);
     grpc_init();
     server->grpc = make_grpc_server(&server->options);
     server->queue = grpc_completion_queue_create_for_next(NULL);

@@ -138,7 +138,7 @@ static bool take(grpc_byte_buffer *buffer, uint64_t *n_pixel, fvi_rpc_error *err
     bool good = fvi_convert_check(request, &limits, &n_image, err) &&
                 fvi_convert_sampling(request->sampling, stop, &options, err) &&
                 fvi_convert_note(request, n_image, &note, err) &&
-                fvi_convert_images(&wire, &limits, images, n_image, err);
+                fvi_convert_images(&wire, &limits, images, err);
     if (good) {
         assert_true(options.n_stop <= FVI_MAX_STOP && options.top_p >= 0 && options.top_p <= 1);
         assert_true(fvi_wire_utf8_valid(note.recipe, strlen(note.recipe)));
