@@ -3,6 +3,14 @@
  * Called by the engine, which fills them during prefill, and by plan.c. */
 #include "kvcompress/policy.h"
 
+static void *take(fvi_kv_obs *obs, size_t n, size_t size, bool *ok)
+{
+    void *memory = fvi_calloc(obs->alloc, n, size);
+    *ok = *ok && memory != NULL;
+    obs->n_bytes += n * size;
+    return memory;
+}
+
 fovea_status fvi_kv_obs_new(const fovea_alloc *alloc, const fvi_kv_geom *geom, uint32_t n_token,
                             uint32_t needs, fvi_kv_obs **out)
 {
@@ -18,17 +26,18 @@ fovea_status fvi_kv_obs_new(const fovea_alloc *alloc, const fvi_kv_geom *geom, u
                         .n_list = fvi_kv_geom_n_list(geom),
                         .n_token = n_token,
                         .n_bytes = sizeof *obs};
-    if ((needs & FVI_NEED_WINDOW_MASS) != 0) {
-        size_t n = (size_t)obs->n_list * n_token;
-        obs->mass = fvi_calloc(alloc, n, sizeof *obs->mass);
-        obs->n_bytes += n * sizeof *obs->mass;
+    size_t n_plane = (size_t)obs->n_list * n_token;
+    bool ok = true;
+    for (uint32_t i = 0; i < FVI_N_PLANE; i++) {
+        if ((needs >> i & 1) != 0) {
+            obs->plane[i] = take(obs, n_plane, sizeof(float), &ok);
+        }
     }
     if ((needs & FVI_NEED_DENSITY) != 0) {
-        obs->density = fvi_calloc(alloc, obs->n_layer, sizeof *obs->density);
-        obs->n_bytes += obs->n_layer * sizeof *obs->density;
+        obs->density = take(obs, obs->n_layer, sizeof *obs->density, &ok);
     }
-    if (((needs & FVI_NEED_WINDOW_MASS) != 0 && obs->mass == NULL) ||
-        ((needs & FVI_NEED_DENSITY) != 0 && obs->density == NULL)) {
+    obs->modality = take(obs, n_token, 1, &ok);
+    if (!ok) {
         fvi_kv_obs_unref(&obs);
         return FOVEA_ERR_NOMEM;
     }
@@ -48,7 +57,10 @@ void fvi_kv_obs_unref(fvi_kv_obs **obs)
     if (self == NULL || --self->refs > 0) {
         return;
     }
-    fvi_free(self->alloc, self->mass);
+    for (uint32_t i = 0; i < FVI_N_PLANE; i++) {
+        fvi_free(self->alloc, self->plane[i]);
+    }
+    fvi_free(self->alloc, self->modality);
     fvi_free(self->alloc, self->density);
     fvi_free(self->alloc, self);
 }
@@ -68,4 +80,13 @@ uint32_t fvi_kv_window_first(const fvi_kv_span *spans, uint32_t n_span, uint32_t
         return first;
     }
     return n_token > FVI_KV_WINDOW_FALLBACK ? n_token - FVI_KV_WINDOW_FALLBACK : 0;
+}
+
+void fvi_kv_obs_set_spans(fvi_kv_obs *obs, const fvi_kv_span *spans, uint32_t n_span)
+{
+    obs->window_first = fvi_kv_window_first(spans, n_span, obs->n_token);
+    for (uint32_t i = 0, first = 0; i < n_span; i++) {
+        memset(obs->modality + first, spans[i].modality, spans[i].n);
+        first += spans[i].n;
+    }
 }

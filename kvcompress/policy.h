@@ -10,25 +10,43 @@
 
 #include "kvcompress/seq.h"
 
+typedef enum fvi_kv_plane {
+#define FVI_PLANE(name) FVI_PLANE_##name,
+#include "kvcompress/planes.def"
+#undef FVI_PLANE
+    FVI_N_PLANE
+} fvi_kv_plane;
+
+/* A bit for each plane, and those that are no planes. */
 typedef enum fvi_kv_need {
-    FVI_NEED_WINDOW_MASS = 1, /* attention of the query window, summed per key */
-    FVI_NEED_DENSITY = 2,     /* share of that attention above the threshold, per layer */
+#define FVI_PLANE(name) FVI_NEED_##name = 1 << FVI_PLANE_##name,
+#include "kvcompress/planes.def"
+#undef FVI_PLANE
+    FVI_NEED_DENSITY = 1 << FVI_N_PLANE, /* share of the query window's attention above the threshold */
+    FVI_NEED_ALL = 2 * FVI_NEED_DENSITY - 1,
 } fvi_kv_need;
+
+#define FVI_KV_RECENT_ROWS 32 /* SnapKV's observation window */
+#define FVI_KV_DECAY_ROWS  32
+#define FVI_KV_DECAY       0.8f
 
 /* What was seen of a turn of n_token tokens. Counted by reference: forks share it. */
 typedef struct fvi_kv_obs {
     const fovea_alloc *alloc;
     uint32_t refs;
-    uint32_t needs; /* what is filled */
+    uint32_t needs;            /* what is filled */
     uint32_t n_layer, n_list, n_token;
-    uint32_t window_first; /* first row of the query window, in the turn */
-    float *mass;           /* [n_list, n_token] or NULL */
-    double *density;       /* [n_layer] 1 - gamma', or NULL */
+    uint32_t window_first;     /* first row of the query window, in the turn */
+    uint8_t *modality;         /* [n_token] fovea_modality; text until set_spans */
+    float *plane[FVI_N_PLANE]; /* [n_list, n_token] each, or NULL */
+    double *density;           /* [n_layer] 1 - gamma', or NULL */
     size_t n_bytes;
 } fvi_kv_obs;
 
 fovea_status fvi_kv_obs_new(const fovea_alloc *alloc, const fvi_kv_geom *geom, uint32_t n_token,
                             uint32_t needs, fvi_kv_obs **out);
+/* Takes over from the turn's spans what observing reads: the query window and the modalities. */
+void fvi_kv_obs_set_spans(fvi_kv_obs *obs, const fvi_kv_span *spans, uint32_t n_span);
 void fvi_kv_obs_ref(fvi_kv_obs *obs);
 void fvi_kv_obs_unref(fvi_kv_obs **obs);
 

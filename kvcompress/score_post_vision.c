@@ -9,7 +9,7 @@ static fovea_status score(const fvi_score_ctx *ctx, uint32_t layer, float *out)
 {
     uint32_t first = fvi_kv_geom_first_list(ctx->geom, layer);
     size_t n = (size_t)ctx->geom->layers[layer].n_kv_head * ctx->n_token;
-    memcpy(out, ctx->obs->mass + (size_t)first * ctx->n_token, n * sizeof *out);
+    memcpy(out, ctx->obs->plane[FVI_PLANE_WINDOW_MASS] + (size_t)first * ctx->n_token, n * sizeof *out);
     return FOVEA_OK;
 }
 

@@ -18,7 +18,6 @@ struct fvi_decoder {
     float *gate, *up;         /* [rows, ffn] */
     float *cosine, *sine;     /* [max_rows, head_dim / 2] */
     fvi_list_view *lists;     /* [max_rows, n_kv_head] */
-    float **mass;             /* [n_kv_head] */
     uint32_t *n_visible;      /* [n_kv_head] */
     size_t n_bytes;
 };
@@ -60,9 +59,8 @@ fovea_status fvi_decoder_new(const fvi_model *model, uint32_t max_rows, uint32_t
     self->cosine = take(self, max_rows * half, &ok);
     self->sine = take(self, max_rows * half, &ok);
     self->lists = fvi_calloc(model->alloc, (size_t)max_rows * c->n_kv_head, sizeof *self->lists);
-    self->mass = fvi_calloc(model->alloc, c->n_kv_head, sizeof *self->mass);
     self->n_visible = fvi_calloc(model->alloc, c->n_kv_head, sizeof *self->n_visible);
-    if (!ok || self->lists == NULL || self->mass == NULL || self->n_visible == NULL) {
+    if (!ok || self->lists == NULL || self->n_visible == NULL) {
         fvi_decoder_free(&self);
         return FVI_FAIL(err, FOVEA_ERR_NOMEM, "no memory for the decoder's step buffers");
     }
@@ -87,7 +85,6 @@ void fvi_decoder_free(fvi_decoder **out)
         fvi_free(alloc, buffers[i]);
     }
     fvi_free(alloc, self->lists);
-    fvi_free(alloc, self->mass);
     fvi_free(alloc, self->n_visible);
     fvi_free(alloc, self);
     *out = NULL;
@@ -209,17 +206,14 @@ fovea_status fvi_prefill_begin(fvi_decoder *self, fvi_kv_seq *seq, fvi_kv_obs *o
     uint32_t n = fvi_kv_seq_n_fresh(seq);
     uint32_t half = c->head_dim / 2;
     fvi_prefill p = {
-        .seq = seq, .obs = obs, .n_token = n, .first_position = fvi_kv_seq_position(seq)};
-    p.n_window = obs != NULL ? n - obs->window_first : 0;
-    size_t window = (size_t)p.n_window * c->n_head * c->head_dim;
+        .seq = seq, .n_token = n, .first_position = fvi_kv_seq_position(seq)};
     p.x = fvi_calloc(alloc, (size_t)n * c->hidden, sizeof(float));
     p.cosine = fvi_calloc(alloc, (size_t)n * half, sizeof(float));
     p.sine = fvi_calloc(alloc, (size_t)n * half, sizeof(float));
-    p.hits = fvi_calloc(alloc, c->n_head, sizeof *p.hits);
-    p.window_q = window > 0 ? fvi_calloc(alloc, window, sizeof(float)) : NULL;
-    p.n_bytes = ((size_t)n * (c->hidden + 2 * half) + window) * sizeof(float) + c->n_head * sizeof *p.hits;
-    if (p.x == NULL || p.cosine == NULL || p.sine == NULL || p.hits == NULL ||
-        (window > 0 && p.window_q == NULL)) {
+    p.n_bytes = (size_t)n * (c->hidden + 2 * half) * sizeof(float);
+    if (p.x == NULL || p.cosine == NULL || p.sine == NULL ||
+        (obs != NULL && fvi_observer_open(self->model, obs, p.first_position, self->inverse_frequency,
+                                          &p.observer) < 0)) {
         fvi_prefill_end(self, &p);
         return FOVEA_ERR_NOMEM;
     }
@@ -236,21 +230,8 @@ void fvi_prefill_end(fvi_decoder *self, fvi_prefill *p)
     fvi_free(alloc, p->x);
     fvi_free(alloc, p->cosine);
     fvi_free(alloc, p->sine);
-    fvi_free(alloc, p->hits);
-    fvi_free(alloc, p->window_q);
+    fvi_observer_close(&p->observer);
     *p = (fvi_prefill){0};
-}
-
-static void keep_window_rows(const fvi_decoder *self, fvi_prefill *p, uint32_t m)
-{
-    size_t width = (size_t)self->model->config.n_head * self->model->config.head_dim;
-    uint32_t window_first = p->n_token - p->n_window;
-    uint32_t first = FVI_MAX(p->row, window_first);
-    if (p->n_window == 0 || first >= p->row + m) {
-        return;
-    }
-    memcpy(p->window_q + (first - window_first) * width, self->q + (first - p->row) * width,
-           (p->row + m - first) * width * sizeof(float));
 }
 
 /* First token of the turn that row `row` of list h sees is everything before the turn and itself. */
@@ -259,61 +240,6 @@ static void set_visible(fvi_decoder *self, const fvi_prefill *p, const fvi_list_
     for (uint32_t h = 0; h < self->model->config.n_kv_head; h++) {
         self->n_visible[h] = lists[h].n_token - p->n_token + row + 1;
     }
-}
-
-/* The layer is complete: what its window's attention says about every key. Only the turn's own tokens are
- * recorded; mass of what came before is measured (it competes) and let go. */
-static fovea_status observe_layer(fvi_decoder *self, fvi_prefill *p, const fvi_list_view *lists)
-{
-    const fvi_decoder_config *c = &self->model->config;
-    uint32_t window_first = p->n_token - p->n_window;
-    uint32_t n_before = lists[0].n_token - p->n_token;
-    float *whole = NULL;
-    for (uint32_t h = 0; h < c->n_kv_head; h++) {
-        n_before = FVI_MAX(n_before, lists[h].n_token - p->n_token);
-    }
-    size_t width = (size_t)n_before + p->n_token;
-    whole = fvi_calloc(self->model->alloc, width * c->n_kv_head, sizeof(float));
-    if (whole == NULL) {
-        return FOVEA_ERR_NOMEM;
-    }
-    for (uint32_t h = 0; h < c->n_kv_head; h++) {
-        self->mass[h] = whole + h * width;
-    }
-    memset(p->hits, 0, c->n_head * sizeof *p->hits);
-    set_visible(self, p, lists, window_first);
-    fvi_observe_args args = {.q = p->window_q,
-                             .lists = lists,
-                             .n_visible = self->n_visible,
-                             .mass = self->mass,
-                             .hits = p->obs->density != NULL ? p->hits : NULL,
-                             .n_row = p->n_window,
-                             .n_head = c->n_head,
-                             .n_kv_head = c->n_kv_head,
-                             .dk = c->head_dim,
-                             .dv = c->head_dim,
-                             .scale = 1.0f / sqrtf((float)c->head_dim),
-                             .threshold = FVI_KV_DENSITY_THRESHOLD};
-    fovea_status status = self->backend->ops.observe(self->backend, &args);
-    double density = 0.0;
-    for (uint32_t h = 0; h < c->n_kv_head && status == FOVEA_OK; h++) {
-        if (p->obs->mass != NULL) {
-            float *dst = p->obs->mass + ((size_t)p->layer * c->n_kv_head + h) * p->n_token;
-            memcpy(dst, self->mass[h] + (lists[h].n_token - p->n_token), p->n_token * sizeof(float));
-        }
-    }
-    for (uint32_t head = 0; head < c->n_head; head++) {
-        uint32_t kv = head / (c->n_head / c->n_kv_head);
-        /* causal entries of the window: n_visible for its first row, one more for each further one */
-        double causal = (double)p->n_window * self->n_visible[kv] +
-                        (double)p->n_window * (p->n_window - 1) / 2;
-        density += (double)p->hits[head] / causal / c->n_head;
-    }
-    if (status == FOVEA_OK && p->obs->density != NULL) {
-        p->obs->density[p->layer] = density;
-    }
-    fvi_free(self->model->alloc, whole);
-    return status;
 }
 
 /* Attention and the rest of the layer for rows first..first+m-1 of the turn, whose q lie at `q`. */
@@ -355,15 +281,19 @@ fovea_status fvi_prefill_step(fvi_decoder *self, fvi_prefill *p, bool *done, flo
     FVI_TRY(project_qkv(self, layer, p->x + (size_t)p->row * c->hidden, p->cosine + (size_t)p->row * half,
                         p->sine + (size_t)p->row * half, m, FVI_ROWS_PREFILL));
     fvi_kv_seq_write(p->seq, p->layer, p->row, m, self->k, kv_width, self->v, kv_width);
-    keep_window_rows(self, p, m);
     const fvi_list_view *lists = fvi_kv_seq_lists(p->seq, p->layer);
+    if (p->observer.obs != NULL) {
+        FVI_TRY(fvi_observer_rows(&p->observer, p->layer, lists, self->q,
+                                  p->cosine + (size_t)p->row * half, p->sine + (size_t)p->row * half,
+                                  p->row, m));
+    }
     if (!last_layer) {
         FVI_TRY(advance_rows(self, p, lists, self->q, p->row, m));
     } else if (last_block) {
         FVI_TRY(advance_rows(self, p, lists, self->q + (m - 1) * q_width, p->n_token - 1, 1));
     }
-    if (last_block && p->n_window > 0) {
-        FVI_TRY(observe_layer(self, p, lists));
+    if (last_block && p->observer.obs != NULL) {
+        FVI_TRY(fvi_observer_layer(&p->observer, p->layer, lists));
     }
     p->row += m;
     if (!last_block) {

@@ -7,24 +7,20 @@
 #ifndef FOVEA_ENGINE_DECODER_H
 #define FOVEA_ENGINE_DECODER_H
 
-#include "kvcompress/policy.h"
-#include "sdk/engine/model.h"
+#include "sdk/engine/observe.h"
 
 typedef struct fvi_decoder fvi_decoder;
 
 /* A turn's way through the layers. Owned by the request; buffers taken by begin, given back by end. */
 typedef struct fvi_prefill {
     fvi_kv_seq *seq;
-    fvi_kv_obs *obs;        /* filled when not NULL; obs->window_first says which rows are the window */
     uint32_t n_token;
     uint32_t first_position;
     float *x;               /* [n_token, hidden] residual stream; the caller fills the embeddings */
     float *cosine, *sine;   /* [n_token, head_dim / 2] */
-    float *window_q;        /* [n_window, n_head, head_dim] of the current layer */
-    uint32_t n_window;
-    uint64_t *hits;         /* [n_head] */
+    fvi_observer observer;  /* its obs is NULL when nothing is observed */
     uint32_t layer, row;    /* cursor */
-    size_t n_bytes;         /* of the buffers */
+    size_t n_bytes;         /* of the buffers, the observer's apart */
 } fvi_prefill;
 
 /* One sequence's row of a decode step. */

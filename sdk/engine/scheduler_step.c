@@ -220,12 +220,11 @@ static fovea_status start(fvi_scheduler *self, fvi_request *request)
     timeline->hidden = NULL;
     FVI_TRY(fvi_kv_seq_begin_turn(timeline->seq, request->turn.spans, request->turn.n_span,
                                   fvi_generation_how(request->generation)->max_tokens));
-    uint32_t needs = timeline->keep_obs ? FVI_NEED_WINDOW_MASS | FVI_NEED_DENSITY
+    uint32_t needs = timeline->keep_obs ? FVI_NEED_ALL /* a fork may ask for any recipe */
                                         : fvi_kv_plan_needs(timeline->seq, &timeline->recipe);
     if (needs != 0) {
         FVI_TRY(fvi_kv_obs_new(self->alloc, &model->geom, n, needs, &request->obs));
-        request->obs->window_first =
-            fvi_kv_window_first(request->turn.spans, request->turn.n_span, n);
+        fvi_kv_obs_set_spans(request->obs, request->turn.spans, request->turn.n_span);
     }
     FVI_TRY(fvi_prefill_begin(self->decoder, timeline->seq, request->obs, &request->prefill));
     for (uint32_t t = 0; t < n; t++) {
@@ -368,7 +367,8 @@ static bool decode(fvi_scheduler *self)
 
 static void note_activations(const fvi_scheduler *self, fvi_request *request, size_t extra)
 {
-    size_t bytes = request->prefill.n_bytes + fvi_decoder_bytes(self->decoder) +
+    size_t bytes = request->prefill.n_bytes + request->prefill.observer.n_bytes +
+                   fvi_decoder_bytes(self->decoder) +
                    fvi_backend_scratch_bytes(self->model->backend) + extra +
                    (request->obs != NULL ? request->obs->n_bytes : 0);
     request->timeline->activation_peak = FVI_MAX(request->timeline->activation_peak, bytes);

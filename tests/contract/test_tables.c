@@ -58,9 +58,13 @@ static fvi_kv_obs *observations(scene *s, uint32_t needs)
     assert_int_equal(fvi_kv_obs_new(&fvi_alloc_default, &s->g.geom, s->prompt.n_token, needs, &obs),
                      FOVEA_OK);
     uint32_t sort = rng_below(&s->r, 4); /* nothing, all the same, or as it comes */
-    for (size_t i = 0; obs->mass != NULL && i < (size_t)s->n_list * obs->n_token; i++) {
-        obs->mass[i] = sort == 0 ? 0 : sort == 1 ? 1 : expf(8 * rng_float(&s->r));
+    for (uint32_t plane = 0; plane < FVI_N_PLANE; plane++) {
+        float *values = obs->plane[plane];
+        for (size_t i = 0; values != NULL && i < (size_t)s->n_list * obs->n_token; i++) {
+            values[i] = sort == 0 ? 0 : sort == 1 ? 1 : expf(8 * rng_float(&s->r));
+        }
     }
+    fvi_kv_obs_set_spans(obs, s->prompt.spans, s->prompt.n_span);
     for (uint32_t i = 0; obs->density != NULL && i < obs->n_layer; i++) {
         obs->density[i] = sort == 0 ? 0 : sort == 1 ? 1 : fabs(rng_float(&s->r));
     }

@@ -48,10 +48,8 @@ static void run_recipe(harness *h, const char *text, const char *prompt, uint32_
     harness_turn(h, prompt, photos, n_file, &turn);
     assert_int_equal(fvi_kv_seq_new(&fvi_alloc_default, h->pool, &h->model->geom, &seq), FOVEA_OK);
     uint32_t n = (uint32_t)turn.ids.n;
-    assert_int_equal(fvi_kv_obs_new(&fvi_alloc_default, &h->model->geom, n,
-                                    FVI_NEED_WINDOW_MASS | FVI_NEED_DENSITY, &obs),
-                     FOVEA_OK);
-    obs->window_first = fvi_kv_window_first(turn.spans, turn.n_span, n);
+    assert_int_equal(fvi_kv_obs_new(&fvi_alloc_default, &h->model->geom, n, FVI_NEED_ALL, &obs), FOVEA_OK);
+    fvi_kv_obs_set_spans(obs, turn.spans, turn.n_span);
     harness_prefill(h, seq, &turn, obs);
     memcpy(logits, h->logits, vocab * sizeof(float));
     if (fvi_kv_plan_wanted(seq, &recipe)) {

@@ -38,7 +38,7 @@ static inline void observe(bench *b)
                                     FVI_NEED_WINDOW_MASS | FVI_NEED_DENSITY, &b->obs),
                      FOVEA_OK);
     for (size_t i = 0; i < (size_t)b->obs->n_list * b->obs->n_token; i++) {
-        b->obs->mass[i] = expf(6 * rng_float(&b->r));
+        b->obs->plane[FVI_PLANE_WINDOW_MASS][i] = expf(6 * rng_float(&b->r));
     }
     for (uint32_t layer = 0; layer < b->obs->n_layer; layer++) {
         b->obs->density[layer] = pow(rng_float(&b->r), 4);

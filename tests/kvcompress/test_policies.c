@@ -77,7 +77,7 @@ static void test_post_vision(void **state)
     observe(&b);
     float scores[17 * 20];
     score_all(&b, scorer_of("vl-cache:keep=0.5"), 0, scores);
-    assert_memory_equal(scores, b.obs->mass, sizeof scores);
+    assert_memory_equal(scores, b.obs->plane[FVI_PLANE_WINDOW_MASS], sizeof scores);
     bench_close(&b);
 }
 
@@ -113,7 +113,7 @@ static void test_observations(void **state)
     fault_alloc_init(&heap);
     fvi_kv_obs *obs;
     assert_int_equal(fvi_kv_obs_new(&heap.alloc, &b.g.geom, 50, FVI_NEED_DENSITY, &obs), FOVEA_OK);
-    assert_null(obs->mass);
+    assert_null(obs->plane[FVI_PLANE_WINDOW_MASS]);
     for (uint32_t i = 0; i < 8; i++) {
         assert_true(obs->density[i] == 0);
     }

@@ -53,7 +53,7 @@ static void test_selection_by_hand(void **state)
     assert_int_equal(
         fvi_kv_obs_new(&fvi_alloc_default, &b.g.geom, 10, FVI_NEED_WINDOW_MASS, &b.obs), FOVEA_OK);
     const float mass[10] = {1, 5, 3, 5, 3, 0, 3, 2, 0, 0};
-    memcpy(b.obs->mass, mass, sizeof mass);
+    memcpy(b.obs->plane[FVI_PLANE_WINDOW_MASS], mass, sizeof mass);
     /* window: the 9 by recent=0.1; scores: 1, 3, then 2 before 4 and 6 */
     fvi_kv_plan *plan = plan_of(&b, "score=post-vision,keep=0.4");
     const bool want[10] = {false, true, true, true, false, false, false, false, false, true};
@@ -61,14 +61,14 @@ static void test_selection_by_hand(void **state)
         assert_int_equal(is_kept(plan, 0, t), want[t]);
     }
     fvi_kv_plan_free(&plan);
-    memset(b.obs->mass, 0, sizeof mass); /* nothing but ties */
+    memset(b.obs->plane[FVI_PLANE_WINDOW_MASS], 0, sizeof mass); /* nothing but ties */
     plan = plan_of(&b, "score=post-vision,keep=0.5,recent=0");
     for (uint32_t t = 0; t < 10; t++) {
         assert_int_equal(is_kept(plan, 0, t), t < 5);
     }
     fvi_kv_plan_free(&plan);
-    b.obs->mass[2] = -0.0f; /* equals 0 */
-    b.obs->mass[7] = -1;
+    b.obs->plane[FVI_PLANE_WINDOW_MASS][2] = -0.0f; /* equals 0 */
+    b.obs->plane[FVI_PLANE_WINDOW_MASS][7] = -1;
     plan = plan_of(&b, "score=post-vision,keep=0.9,recent=0");
     for (uint32_t t = 0; t < 10; t++) {
         assert_int_equal(is_kept(plan, 0, t), t != 7);
