@@ -44,16 +44,42 @@ static inline uint16_t fvi_f16_ceil_positive(float x)
     return (uint16_t)(fvi_f16_to_f32(half) >= x ? half : half + 1);
 }
 
+#define FVI_LANES 16 /* independent minima and maxima, so that they vectorise */
+
+/* The least and largest of x[d], within f16's range; NaN is passed over. */
+static inline void fvi_affine_range(const float *x, uint32_t d, float *low, float *high)
+{
+    float lows[FVI_LANES], highs[FVI_LANES];
+    for (uint32_t lane = 0; lane < FVI_LANES; lane++) {
+        lows[lane] = FVI_F16_LARGEST;
+        highs[lane] = -FVI_F16_LARGEST;
+    }
+    uint32_t c = 0;
+    for (; c + FVI_LANES <= d; c += FVI_LANES) {
+        for (uint32_t lane = 0; lane < FVI_LANES; lane++) {
+            lows[lane] = x[c + lane] < lows[lane] ? x[c + lane] : lows[lane];
+            highs[lane] = x[c + lane] > highs[lane] ? x[c + lane] : highs[lane];
+        }
+    }
+    for (; c < d; c++) {
+        lows[0] = x[c] < lows[0] ? x[c] : lows[0];
+        highs[0] = x[c] > highs[0] ? x[c] : highs[0];
+    }
+    *low = lows[0];
+    *high = highs[0];
+    for (uint32_t lane = 1; lane < FVI_LANES; lane++) {
+        *low = lows[lane] < *low ? lows[lane] : *low;
+        *high = highs[lane] > *high ? highs[lane] : *high;
+    }
+    *low = *low < -FVI_F16_LARGEST ? -FVI_F16_LARGEST : *low;
+    *high = *high > FVI_F16_LARGEST ? FVI_F16_LARGEST : *high < *low ? *low : *high;
+}
+
 /* Chooses and stores the scale and minimum of x[d], d <= FVI_GROUP. */
 static inline fvi_affine fvi_affine_fit(const float *x, uint32_t d, float levels, uint8_t *at)
 {
-    float low = FVI_F16_LARGEST, high = -FVI_F16_LARGEST;
-    for (uint32_t c = 0; c < d; c++) {
-        low = x[c] < low ? x[c] : low;
-        high = x[c] > high ? x[c] : high;
-    }
-    low = low < -FVI_F16_LARGEST ? -FVI_F16_LARGEST : low;
-    high = high > FVI_F16_LARGEST ? FVI_F16_LARGEST : high < low ? low : high;
+    float low, high;
+    fvi_affine_range(x, d, &low, &high);
     uint16_t half[2];
     half[1] = fvi_f16_floor(low);
     half[0] = fvi_f16_ceil_positive((high - fvi_f16_to_f32(half[1])) / levels);
@@ -65,7 +91,7 @@ static inline uint8_t fvi_affine_code(float x, float min, float inverse, float l
 {
     float code = (x - min) * inverse + 0.5f;
     code = code > 0.0f ? code : 0.0f; /* NaN too */
-    return (uint8_t)(code < levels ? code : levels);
+    return (uint8_t)(int32_t)(code < levels ? code : levels);
 }
 
 /* Codes of one row, one a byte, and its scales. */

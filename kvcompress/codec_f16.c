@@ -2,8 +2,7 @@
  *
  * Layout: sdk/ops/codec.h. Decoding and encoding again gives the same bytes. Called through the table
  * codecs.def. */
-#include "sdk/base/dtype.h"
-#include "sdk/ops/codec.h"
+#include "sdk/ops/backend.h"
 
 #define LARGEST 65504.0f
 
@@ -14,20 +13,20 @@ static size_t f16_bytes(uint32_t capacity, uint32_t dk, uint32_t dv)
 
 static void encode_row(uint8_t *out, const float *x, uint32_t d)
 {
-    for (uint32_t c = 0; c < d; c++) {
-        float clipped = x[c] > LARGEST ? LARGEST : x[c] < -LARGEST ? -LARGEST : x[c];
-        uint16_t half = fvi_f32_to_f16(clipped);
-        memcpy(out + 2 * (size_t)c, &half, sizeof half);
+    float clipped[FVI_GROUP];
+    for (uint32_t first = 0; first < d; first += FVI_GROUP) {
+        uint32_t n = FVI_MIN(d - first, (uint32_t)FVI_GROUP);
+        for (uint32_t c = 0; c < n; c++) {
+            float value = x[first + c];
+            clipped[c] = value > LARGEST ? LARGEST : value < -LARGEST ? -LARGEST : value;
+        }
+        fvi_convert(out + 2 * (size_t)first, FVI_DTYPE_F16, clipped, FVI_DTYPE_F32, n);
     }
 }
 
 static void decode_row(float *x, const uint8_t *in, uint32_t d)
 {
-    for (uint32_t c = 0; c < d; c++) {
-        uint16_t half;
-        memcpy(&half, in + 2 * (size_t)c, sizeof half);
-        x[c] = fvi_f16_to_f32(half);
-    }
+    fvi_convert(x, FVI_DTYPE_F32, in, FVI_DTYPE_F16, d);
 }
 
 static void f16_encode(uint8_t *run, uint32_t capacity, uint32_t dk, uint32_t dv, uint32_t first,

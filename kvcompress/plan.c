@@ -10,6 +10,8 @@
 
 #include <math.h>
 
+#define N_BREAK 4 /* pieces that a target in a fragmented pool leaves room for */
+
 /* A turn and what the recipe makes of it before any score is known. */
 typedef struct intent {
     const fvi_kv_span *spans; /* of the turn; only lengths and tags are read */
@@ -17,6 +19,7 @@ typedef struct intent {
     bool first_turn;
     fvi_select select;
     size_t all_bytes, floor_bytes, target;
+    size_t gap; /* the most by which a selection stays below its target */
     bool keep_all;
 } intent;
 
@@ -100,9 +103,9 @@ static void find_limits(intent *self)
     uint64_t n_all = (uint64_t)select->n_list * self->n_token;
     uint64_t n_least = (uint64_t)select->n_list * select->min_list;
     size_t step = row + FVI_RUN_ALIGN - 1;
-    size_t gap = select->granule + (step <= select->granule ? 0 : step) + FVI_RUN_ALIGN + 1;
+    self->gap = select->granule + (step <= select->granule ? 0 : step) + FVI_RUN_ALIGN + 1;
     self->all_bytes = fvi_select_whole_bytes(select, all, n_all);
-    self->floor_bytes = FVI_MAX(fvi_select_whole_bytes(select, least, n_least), 20 * gap);
+    self->floor_bytes = FVI_MAX(fvi_select_whole_bytes(select, least, n_least), 20 * self->gap);
     self->floor_bytes = FVI_MIN(self->floor_bytes, self->all_bytes);
 }
 
@@ -281,8 +284,19 @@ static fovea_status score_lists(intent *self, const fvi_kv_obs *obs)
     return status;
 }
 
+/* What to aim at. Where the sealed chain will break, a few pieces cost their descriptors, the rest of a row
+ * each, and so perhaps a granule; the target leaves room for that as far as 0.95 of it is still met. */
+static size_t aim(const intent *self, const fvi_kv_pool *pool)
+{
+    if (fvi_kv_pool_has_hole(pool, self->target)) {
+        return self->target;
+    }
+    size_t spare = self->select.granule + N_BREAK * (sizeof(fvi_kv_extent) + FVI_RUN_ALIGN);
+    return self->target - FVI_MIN(spare, self->target / 20 - self->gap);
+}
+
 /* Chooses how many tokens each list keeps, select->order says which. */
-static fovea_status choose_tokens(intent *self, const fvi_kv_obs *obs)
+static fovea_status choose_tokens(intent *self, const fvi_kv_pool *pool, const fvi_kv_obs *obs)
 {
     fvi_select *select = &self->select;
     if (!self->keep_all) {
@@ -295,7 +309,7 @@ static fovea_status choose_tokens(intent *self, const fvi_kv_obs *obs)
         return FOVEA_OK;
     }
     if (select->recipe->unit != FVI_BUDGET_KEEP) {
-        return fvi_select_target(select, obs, self->target);
+        return fvi_select_target(select, obs, aim(self, pool));
     }
     uint64_t total = (uint64_t)floor(select->recipe->amount * (double)most + 0.5);
     total = FVI_MAX(total, (uint64_t)select->n_list * select->min_list);
@@ -345,7 +359,7 @@ fovea_status fvi_kv_plan_make(const fvi_kv_seq *seq, const fvi_recipe *recipe,
     if (status >= 0) {
         plan->alloc = seq->alloc;
         mark_always(&self);
-        status = choose_tokens(&self, obs);
+        status = choose_tokens(&self, seq->pool, obs);
     }
     if (status >= 0) {
         status = write_plan(&self, plan);

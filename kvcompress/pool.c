@@ -212,6 +212,12 @@ void fvi_kv_pool_extend(fvi_kv_pool *pool, fvi_kv_extent *extent, size_t n_bytes
     count_used(pool, n * pool->granule);
 }
 
+bool fvi_kv_pool_has_hole(const fvi_kv_pool *pool, size_t n_bytes)
+{
+    hole best = {.n = 0};
+    return search(pool, 0, pool->n_granule, granules_of(pool, n_bytes), &best);
+}
+
 size_t fvi_kv_extent_bytes(const fvi_kv_pool *pool, const fvi_kv_extent *extent)
 {
     return extent->n_granule * pool->granule;

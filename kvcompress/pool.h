@@ -38,6 +38,8 @@ fovea_status fvi_kv_pool_take(fvi_kv_pool *pool, size_t want, size_t room, fvi_k
 /* Lengthens an extent in place by at most n_bytes (rounded up to granules) as far as the granules behind
  * it are free. */
 void fvi_kv_pool_extend(fvi_kv_pool *pool, fvi_kv_extent *extent, size_t n_bytes);
+/* True when one extent of n_bytes could be had now. */
+bool fvi_kv_pool_has_hole(const fvi_kv_pool *pool, size_t n_bytes);
 size_t fvi_kv_extent_bytes(const fvi_kv_pool *pool, const fvi_kv_extent *extent);
 
 /* A chain, its descriptors included; 0 for NULL. */

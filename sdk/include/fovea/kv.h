@@ -7,15 +7,23 @@
  *     vl-cache:bytes=5%,vision=int4         realised bytes; storage kind per modality
  *     score=post-vision,budget=density,keep=0.2,vision=int4,text=f16
  *
- * Grammar: [preset ":"] key "=" value {"," key "=" value}, or a preset alone. Keys:
- *   score=, budget=   entries of kvcompress/scorers.def and budgets.def
- *   keep=F            share of the prompt's tokens that is kept, 0 < F <= 1 (exact over all lists)
+ * Grammar: [preset ":"] key "=" value {"," key "=" value}, or a preset alone; what is given beats what the
+ * preset says. Keys:
+ *   score=, budget=   entries of kvcompress/scorers.def and budgets.def (budget: uniform if not given)
+ *   keep=F            share of the prompt's tokens that is kept, 0 < F <= 1: exactly
+ *                     floor(F * tokens * lists + 0.5) over all lists, at least one token in each list, and
+ *                     what is always kept (sinks, protected tokens)
  *   bytes=P%|N        realised bytes of the prompt: percent of its f16 cache, or absolute with an
- *                     optional KiB, MiB, GiB; only one of keep= and bytes= may stand
- *   vision=K, text=K  storage kind of kept tokens: f16, int8, int4 (f32 with f32 precision)
- *   recent=F          share of the budget that always goes to the latest tokens (default 0.1)
- *   sinks=N           first tokens that are always kept
+ *                     optional KiB, MiB, GiB; only one of keep= and bytes= may stand. Between 0.95 and 1.00
+ *                     of it is held after the plan; below a floor that depends on the prompt it is refused.
+ *                     Where everything fits, everything stays, and from 100% on nothing is dropped: that
+ *                     is the nominal cache, metadata comes on top
+ *   vision=K, text=K  storage kind of kept tokens: f16, int8, int4 (f32 with f32 precision); may stand
+ *                     alone, then nothing is dropped
+ *   recent=F          share of each list's budget that always goes to the latest tokens (default 0.1)
+ *   sinks=N           first tokens that are always kept (default 0)
  *   seed=N            for the scorer `random`
+ * A score needs keep= or bytes=, and the other way round. Equal scores: the lower position stays.
  * Presets: none, streaming, random, vl-cache (kvcompress/recipes.def says what each stands for).
  *
  * Every size is what is really held: payload, scales, slack of blocks and metadata. `full_bytes`, the
