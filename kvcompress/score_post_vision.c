@@ -3,13 +3,12 @@
  * The attention of the query window (policy.h: fvi_kv_window_first), summed per key and averaged over the
  * query heads of a KV head, as it was observed during prefill. Modality comes in by the window alone: all
  * keys, text and vision, compete. */
-#include "kvcompress/policy.h"
+#include "kvcompress/planes.h"
 
 static fovea_status score(const fvi_score_ctx *ctx, uint32_t layer, float *out)
 {
-    uint32_t first = fvi_kv_geom_first_list(ctx->geom, layer);
-    size_t n = (size_t)ctx->geom->layers[layer].n_kv_head * ctx->n_token;
-    memcpy(out, ctx->obs->plane[FVI_PLANE_WINDOW_MASS] + (size_t)first * ctx->n_token, n * sizeof *out);
+    size_t n = fvi_plane_count(ctx, layer);
+    memcpy(out, fvi_plane_rows(ctx, FVI_PLANE_WINDOW_MASS, layer), n * sizeof *out);
     return FOVEA_OK;
 }
 

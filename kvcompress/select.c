@@ -21,9 +21,8 @@ static uint32_t key_of(float score)
     return ~rising;
 }
 
-/* Positions by falling score, equal ones ascending: a stable radix sort, a byte at a time.
- * sort: [4 * n]; the result lies in sort[0..n). */
-static void sort_positions(const float *scores, uint32_t n, uint32_t *sort)
+/* A stable radix sort, a byte at a time. */
+void fvi_select_sort(const float *scores, uint32_t n, uint32_t *sort)
 {
     uint32_t *position = sort, *key = sort + n, *position2 = sort + 2 * (size_t)n;
     uint32_t *key2 = sort + 3 * (size_t)n;
@@ -65,7 +64,7 @@ static void order_list(fvi_select *self, uint32_t list)
     uint32_t n = self->n_token, n_done = 0, n_window = 0, at = 0;
     uint32_t *order = self->order + (size_t)list * n;
     uint32_t *n_vision = self->n_vision + (size_t)list * n;
-    sort_positions(self->scores + (size_t)list * n, n, self->sort);
+    fvi_select_sort(self->scores + (size_t)list * n, n, self->sort);
     uint8_t *taken = (uint8_t *)(self->sort + n); /* the sort is through with it */
     memcpy(taken, self->always, n);
     for (uint32_t i = 0; i < n; i++) {

@@ -34,6 +34,8 @@ typedef struct fvi_select {
     const uint32_t *list_layer; /* [n_list] */
 } fvi_select;
 
+/* Positions by falling score, equal ones ascending, into sort[0..n); the rest of it is scratch. */
+void fvi_select_sort(const float *scores /* [n] */, uint32_t n, uint32_t *sort /* [4 * n] */);
 /* Puts the tokens of all lists in order. scores are filled by the caller. */
 void fvi_select_order(fvi_select *self);
 /* Bytes that a list keeping k tokens takes, up to where the next run starts. */

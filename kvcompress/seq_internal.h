@@ -43,7 +43,6 @@ struct fvi_kv_seq {
 
 /* ---- walking (seq_lists.c) ---- */
 fvi_kv_shape fvi_kv_shape_of(const fvi_kv_geom *geom, uint32_t layer, const fvi_codec *codec);
-uint32_t fvi_kv_geom_max_kv_head(const fvi_kv_geom *geom);
 /* Number of runs of every list of a block, and the length and shape of one. */
 uint32_t fvi_kv_block_n_run(const fvi_kv_block *block);
 uint32_t fvi_kv_block_rows(const fvi_kv_block *block, uint32_t list, uint32_t nth);
