@@ -67,18 +67,14 @@ def test(tests):
                "--stop-on-failure")
 
 
-def restore(mutant):
-    for name in mutant.files:
-        shutil.copyfile(ROOT / name, SOURCE / name)
-
-
 def fate(mutant, jobs):
     """(killed, what happened)"""
+    before = {name: (SOURCE / name).read_bytes() for name in mutant.files if (SOURCE / name).exists()}
     applied = run("patch", "-p1", "--no-backup-if-mismatch", "-r", "-", "-d", SOURCE, "-i", mutant.path)
     try:
         if applied.returncode != 0:
             return False, "does not apply: " + applied.stdout.strip().splitlines()[-1]
-        if all((ROOT / name).read_bytes() == (SOURCE / name).read_bytes() for name in mutant.files):
+        if all((SOURCE / name).read_bytes() == text for name, text in before.items()):
             return False, "changes nothing"
         built = build(jobs, mutant.tests)
         if built.returncode != 0:
@@ -90,7 +86,8 @@ def fate(mutant, jobs):
         fallen = re.findall(r"Test +#\d+: (\S+) [ .]*\*\*\*(\w+)", done.stdout)
         return bool(fallen), ", ".join(name for name, _ in fallen) or "no test ran"
     finally:
-        restore(mutant)
+        for name, text in before.items():
+            (SOURCE / name).write_bytes(text)
 
 
 def main():
