@@ -32,7 +32,7 @@ def arguments():
     parser.add_argument("stage", choices=("dense", "symbols", "map", "joint"))
     parser.add_argument("checkpoint", help="file this stage writes, and goes on from")
     parser.add_argument("--start", help="checkpoint of the stage before")
-    parser.add_argument("--minutes", type=float, required=True, help="of the stage, all threads busy")
+    parser.add_argument("--minutes", type=float, required=True, help="all threads busy")
     parser.add_argument("--sprites", default=os.environ.get("SPRITES"), help="sprite folder")
     parser.add_argument("--rate", type=float, default=1e-3, help="decoder and projector")
     parser.add_argument("--vision-rate", type=float, default=4e-4, help="encoder")
