@@ -5,6 +5,7 @@
  * its least tokens. Called by the engine. */
 #include "kvcompress/plan.h"
 
+#include "kvcompress/choose.h"
 #include "kvcompress/select.h"
 #include "kvcompress/seq_internal.h"
 
@@ -22,6 +23,11 @@ typedef struct intent {
     size_t gap; /* the most by which a selection stays below its target */
     bool keep_all;
 } intent;
+
+static bool chooses(const fvi_recipe *recipe)
+{
+    return recipe->budget != NULL && recipe->budget->choose != NULL;
+}
 
 static fovea_status choose_kinds(intent *self, fovea_error *err)
 {
@@ -42,6 +48,14 @@ static fovea_status choose_kinds(intent *self, fovea_error *err)
         }
     }
     select->n_kind = (uint32_t)__builtin_popcount(select->kinds);
+    if (chooses(select->recipe)) {
+        if (select->recipe->codec[0] != NULL || select->recipe->codec[1] != NULL) {
+            return FVI_FAIL(err, FOVEA_ERR_ARG, "recipe: budget '%s' chooses kinds by itself; text= and "
+                                                "vision= do not go with it",
+                            select->recipe->budget->name);
+        }
+        select->n_kind = FVI_CHOOSE_MAX;
+    }
     return FOVEA_OK;
 }
 
@@ -115,7 +129,13 @@ static fovea_status find_target(intent *self, fovea_error *err)
     size_t full = self->n_token * fvi_kv_geom_token_bytes(self->select.geom, FOVEA_KIND_F16);
     switch (recipe->unit) {
     case FVI_BUDGET_NONE: self->keep_all = true; return FOVEA_OK;
-    case FVI_BUDGET_KEEP: self->keep_all = recipe->amount >= 1; return FOVEA_OK;
+    case FVI_BUDGET_KEEP:
+        self->keep_all = recipe->amount >= 1;
+        if (chooses(recipe) && !self->keep_all) {
+            return FVI_FAIL(err, FOVEA_ERR_ARG, "recipe: budget '%s' needs bytes=, not keep=",
+                            recipe->budget->name);
+        }
+        return FOVEA_OK;
     case FVI_BUDGET_PERCENT:
         self->keep_all = recipe->amount >= 100;
         self->target = (size_t)(FVI_MIN(recipe->amount, 100.0) / 100 * (double)full);
@@ -334,11 +354,19 @@ static fovea_status write_plan(const intent *self, fvi_kv_plan *plan)
         plan->n_slot += select->budget[list];
     }
     plan->kinds = select->kinds;
-    plan->n_list = select->n_list;
-    plan->n_token = self->n_token;
     plan->n_bytes = fvi_select_bytes(select);
-    plan->floor_bytes = self->floor_bytes;
     return FOVEA_OK;
+}
+
+static fovea_status fill_plan(const fvi_kv_seq *seq, intent *self, const fvi_kv_obs *obs,
+                              fvi_kv_plan *plan)
+{
+    if (chooses(self->select.recipe) && !self->keep_all) {
+        FVI_TRY(score_lists(self, obs));
+        return fvi_choose_plan(seq, &self->select, aim(self, seq->pool), plan);
+    }
+    FVI_TRY(choose_tokens(self, seq->pool, obs));
+    return write_plan(self, plan);
 }
 
 fovea_status fvi_kv_plan_make(const fvi_kv_seq *seq, const fvi_recipe *recipe,
@@ -358,16 +386,16 @@ fovea_status fvi_kv_plan_make(const fvi_kv_seq *seq, const fvi_recipe *recipe,
     fovea_status status = plan == NULL ? FOVEA_ERR_NOMEM : take_tables(&self.select, list_layer);
     if (status >= 0) {
         plan->alloc = seq->alloc;
+        plan->n_list = self.select.n_list;
+        plan->n_token = self.n_token;
+        plan->floor_bytes = self.floor_bytes;
         mark_always(&self);
-        status = choose_tokens(&self, seq->pool, obs);
-    }
-    if (status >= 0) {
-        status = write_plan(&self, plan);
+        status = fill_plan(seq, &self, obs, plan);
     }
     give_tables(&self.select);
     fvi_free(seq->alloc, list_layer);
     if (status < 0) {
-        fvi_free(seq->alloc, plan);
+        fvi_kv_plan_free(&plan);
         return FVI_FAIL(err, status, "making the plan: %s", fovea_status_text(status));
     }
     *out = plan;

@@ -85,12 +85,32 @@ typedef struct fvi_budget_ctx {
     uint32_t min_list; /* least slots of a list (sinks, protected), at most n_token */
 } fvi_budget_ctx;
 
+/* For a budget that chooses token and kind together. */
+typedef struct fvi_choose_ctx {
+    const fovea_alloc *alloc;
+    const float *scores;       /* [n_list, n_token] importance, >= 0, comparable over lists */
+    const uint8_t *modality;   /* [n_token] fovea_modality */
+    const uint8_t *always;     /* [n_token] 1: stays, in choice 0 */
+    const double *distortion;  /* [n_list, n_choice] relative error of a token so stored; dropped: 1 */
+    const double *row_bytes;   /* [n_choice] about, falling */
+    uint32_t n_list, n_token, n_choice;
+    size_t target;             /* bytes of the whole turn, not to be exceeded */
+    /* Bytes of the whole turn when list l holds counts[l * n_choice + c] tokens of choice c. */
+    size_t (*bytes)(const void *user, const uint32_t *counts /* [n_list, n_choice] */);
+    const void *user;
+} fvi_choose_ctx;
+
+#define FVI_CHOOSE_DROP 0xff
+
 typedef struct fvi_budget {
     const char *name;
     uint32_t needs;
     /* Relative weights per list, >= 0, not all 0; plan.c turns them into exact integers between min_list
      * and n_token (apportion.h). */
     fovea_status (*weigh)(const fvi_budget_ctx *ctx, double *weights /* [n_list] */);
+    /* Instead of weigh: chooses each token's storage itself, only with bytes=. */
+    fovea_status (*choose)(const fvi_choose_ctx *ctx,
+                           uint8_t *choice /* [n_list, n_token] or FVI_CHOOSE_DROP */);
 } fvi_budget;
 
 #endif

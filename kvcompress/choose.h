@@ -1,0 +1,19 @@
+/* choose.h - plans of budgets that choose token and kind together (fvi_budget.choose).
+ *
+ * The choices are measured, not assumed: a sample of each list's own rows is stored in every kind and read
+ * back, and kinds that are no better a bargain than a mixture of others are left out. So a new codec takes
+ * part as soon as it is in codecs.def. Called by plan.c. Threads: any. */
+#ifndef FOVEA_KVCOMPRESS_CHOOSE_H
+#define FOVEA_KVCOMPRESS_CHOOSE_H
+
+#include "kvcompress/plan.h"
+#include "kvcompress/select.h"
+
+/* Most kinds of one plan: two bits a token say which. */
+#define FVI_CHOOSE_MAX 4
+
+/* Fills plan->kind, kinds, n_slot and n_bytes for the sequence's last turn, whose scores are in
+ * select->scores. */
+fovea_status fvi_choose_plan(const fvi_kv_seq *seq, fvi_select *select, size_t target, fvi_kv_plan *plan);
+
+#endif
