@@ -47,6 +47,21 @@ static uint8_t best_choice(const fvi_choose_ctx *ctx, const double *e, double w,
     return best;
 }
 
+/* No list is left empty: its best token stays in the cheapest form. */
+static void keep_one(solver *self, uint32_t list, uint8_t *choice)
+{
+    const fvi_choose_ctx *ctx = self->ctx;
+    uint32_t best = 0;
+    for (uint32_t t = 0; t < ctx->n_token; t++) {
+        if (choice[t] != FVI_CHOOSE_DROP) {
+            return;
+        }
+        best = weight_of(ctx, list, t) > weight_of(ctx, list, best) ? t : best;
+    }
+    choice[best] = (uint8_t)(ctx->n_choice - 1);
+    self->counts[(size_t)list * ctx->n_choice + ctx->n_choice - 1]++;
+}
+
 static void choose_at(solver *self, double price, uint8_t *choice)
 {
     const fvi_choose_ctx *ctx = self->ctx;
@@ -63,6 +78,7 @@ static void choose_at(solver *self, double price, uint8_t *choice)
                 self->counts[(size_t)list * ctx->n_choice + c]++;
             }
         }
+        keep_one(self, list, choice + (size_t)list * ctx->n_token);
     }
 }
 

@@ -298,7 +298,7 @@ static fovea_status write_kinds(fvi_select *select, const choices *self, fvi_kv_
             counts[i / select->n_token * self->n + c]++;
         }
     }
-    select->n_kind = (uint32_t)__builtin_popcount(plan->kinds);
+    fvi_select_set_kinds(select, (uint32_t)__builtin_popcount(plan->kinds));
     sizer size = {.select = select, .choices = self};
     plan->n_bytes = bytes_of(&size, counts);
     fvi_free(plan->alloc, counts);
@@ -319,7 +319,7 @@ fovea_status fvi_choose_plan(const fvi_kv_seq *seq, fvi_select *select, size_t t
     if (status == FOVEA_OK) {
         prune(&all, select->n_list);
         pack(&all, select->n_list);
-        select->n_kind = all.n;
+        fvi_select_set_kinds(select, all.n);
         sizer size = {.select = select, .choices = &all};
         const fvi_choose_ctx ctx = {.alloc = seq->alloc,
                                     .scores = select->scores,

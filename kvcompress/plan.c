@@ -159,9 +159,9 @@ static fovea_status intend(intent *self, fovea_error *err)
     select->n_token = self->n_token;
     FVI_TRY(choose_kinds(self, err));
     mark_always(self);
-    select->base_bytes = self->first_turn
-                             ? fvi_kv_seq_fixed_bytes(geom, self->n_span, select->n_kind)
-                             : fvi_kv_seq_turn_bytes(geom, self->n_span, select->n_kind);
+    select->n_span = self->n_span;
+    select->first_turn = self->first_turn;
+    fvi_select_set_kinds(select, select->n_kind);
     find_limits(self);
     return find_target(self, err);
 }
@@ -383,9 +383,12 @@ fovea_status fvi_kv_plan_make(const fvi_kv_seq *seq, const fvi_recipe *recipe,
     }
     fvi_kv_plan *plan = fvi_calloc(seq->alloc, 1, sizeof *plan);
     uint32_t *list_layer = fvi_calloc(seq->alloc, self.select.n_list, sizeof *list_layer);
-    fovea_status status = plan == NULL ? FOVEA_ERR_NOMEM : take_tables(&self.select, list_layer);
-    if (status >= 0) {
+    fovea_status status = FOVEA_ERR_NOMEM;
+    if (plan != NULL) {
         plan->alloc = seq->alloc;
+        status = take_tables(&self.select, list_layer);
+    }
+    if (status >= 0) {
         plan->n_list = self.select.n_list;
         plan->n_token = self.n_token;
         plan->floor_bytes = self.floor_bytes;

@@ -101,6 +101,13 @@ void fvi_select_order(fvi_select *self)
 
 /* ---- bytes ---- */
 
+void fvi_select_set_kinds(fvi_select *self, uint32_t n_kind)
+{
+    self->n_kind = n_kind;
+    self->base_bytes = self->first_turn ? fvi_kv_seq_fixed_bytes(self->geom, self->n_span, n_kind)
+                                        : fvi_kv_seq_turn_bytes(self->geom, self->n_span, n_kind);
+}
+
 size_t fvi_select_list_bytes(const fvi_select *self, uint32_t list, uint32_t k)
 {
     if (k == 0) {

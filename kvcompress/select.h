@@ -20,6 +20,8 @@ typedef struct fvi_select {
     const fvi_codec *codec[FOVEA_N_MODALITY];
     uint32_t kinds; /* bit per kind of the modalities that occur */
     uint32_t n_kind;
+    uint32_t n_span;              /* of the turn */
+    bool first_turn;
     size_t granule;
     size_t base_bytes;          /* metadata that does not depend on the selection */
     uint8_t *modality;          /* [n_token] */
@@ -36,6 +38,8 @@ typedef struct fvi_select {
 
 /* Positions by falling score, equal ones ascending, into sort[0..n); the rest of it is scratch. */
 void fvi_select_sort(const float *scores /* [n] */, uint32_t n, uint32_t *sort /* [4 * n] */);
+/* Sets n_kind and the metadata that follows from it. */
+void fvi_select_set_kinds(fvi_select *self, uint32_t n_kind);
 /* Puts the tokens of all lists in order. scores are filled by the caller. */
 void fvi_select_order(fvi_select *self);
 /* Bytes that a list keeping k tokens takes, up to where the next run starts. */
