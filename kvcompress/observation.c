@@ -1,4 +1,4 @@
-/* observe.c - the statistics of a turn that scorers and budgets read, and the window they are of.
+/* observation.c - the statistics of a turn that scorers and budgets read, and the window they are of.
  *
  * Called by the engine, which fills them during prefill, and by plan.c. */
 #include "kvcompress/policy.h"
