@@ -193,20 +193,21 @@ def sizes(tree):
 def switches(tree):
     """A family, an encoder, a scorer or a budget is named in its own file only, a kind only by codecs and
     kernels: adding one is one file and one line."""
+    owners = {}  # a scorer and a budget may share a name (cake)
     for table in ("sdk/engine/families.def", "vision/encoders.def", "kvcompress/scorers.def",
                   "kvcompress/budgets.def"):
-        if not (tree.root / table).exists():
-            continue
-        for entry in re.findall(r"^[A-Z_]+\(\s*([a-z0-9_]+)", tree.text(table), flags=re.M):
-            own = f"{TABLES[table]}{entry}.c"
-            pattern = re.compile(r'"%s"|\b\w*_%s\b\s*(?:==|!=)|(?:==|!=)\s*&?\w*_%s\b' % (
-                entry.replace("_", "[-_]"), entry, entry), re.I)
-            for name in tree.files(".c", ".h"):
-                if name.startswith(LIBRARY) and name != own:
-                    text = tree.code(name, quotes=True)
-                    for match in pattern.finditer(text):
-                        yield (f"{name}:{line_of(text, match.start())}",
-                               f"names {entry}, which is {own}'s own", entry)
+        if (tree.root / table).exists():
+            for entry in re.findall(r"^[A-Z_]+\(\s*([a-z0-9_]+)", tree.text(table), flags=re.M):
+                owners.setdefault(entry, []).append(f"{TABLES[table]}{entry}.c")
+    for entry, own in owners.items():
+        pattern = re.compile(r'"%s"|\b\w*_%s\b\s*(?:==|!=)|(?:==|!=)\s*&?\w*_%s\b' % (
+            entry.replace("_", "[-_]"), entry, entry), re.I)
+        for name in tree.files(".c", ".h"):
+            if name.startswith(LIBRARY) and name not in own:
+                text = tree.code(name, quotes=True)
+                for match in pattern.finditer(text):
+                    yield (f"{name}:{line_of(text, match.start())}",
+                           f"names {entry}, which is {own[0]}'s own", entry)
     for name in tree.files(".c", ".h"):
         if name.startswith(LIBRARY) and not name.startswith(("sdk/ops/", "kvcompress/codec_")):
             code = tree.code(name)
