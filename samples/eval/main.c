@@ -24,6 +24,7 @@ static const sample_program program = {
         "first\n"
         "              count, and questions with a one-token answer are left out\n"
         "       next - the plan is made for the turn before; every token counts\n"
+        "       blind - the plan is made from the images alone; every token counts\n"
         "as none: answers with the same text as under the recipe \"none\", which is always asked "
         "first\n"
         "tokens: tokens of that answer that stay the likeliest, after the same words before them\n"
@@ -50,7 +51,7 @@ static bool parse(options *opt, int argc, char **argv, sample_texts *rest, int *
          &opt->list},
         {"recipe", SAMPLE_ARG_TEXTS, "R", "one more recipe; may be given more than once",
          &opt->recipes},
-        {"mode", SAMPLE_ARG_TEXT, "MODE", "same (default) or next, see below", &opt->mode},
+        {"mode", SAMPLE_ARG_TEXT, "MODE", "same (default), next or blind, see below", &opt->mode},
         {"limit", SAMPLE_ARG_UINT, "N", "only the first N questions", &opt->limit},
         {"max-tokens", SAMPLE_ARG_UINT, "N", "longest answer; default 96", &opt->max_tokens},
         {"csv", SAMPLE_ARG_TEXT, "FILE", "where the CSV goes", &opt->csv},
@@ -81,7 +82,7 @@ static int read_choices(const options *opt, eval_job *job, eval_recipes *recipes
         }
     }
     if (job->mode == NULL) {
-        return sample_args_refuse(&program, "--mode: \"%s\" is neither same nor next", opt->mode);
+        return sample_args_refuse(&program, "--mode: \"%s\" is not same, next or blind", opt->mode);
     }
     if (opt->jobs == 0 || opt->jobs > MAX_JOBS) {
         return sample_args_refuse(&program, "--jobs: from 1 to %d", MAX_JOBS);

@@ -10,8 +10,9 @@
 #include <string.h>
 
 static const eval_mode modes[] = {
-    {"same", false, 1},
-    {"next", true, 0},
+    {"same", false, false, 1},
+    {"next", true, false, 0},
+    {"blind", false, true, 0},
 };
 
 /* The workers' common state. */
@@ -88,7 +89,8 @@ static fovea_status open_source(const eval_job *job, const eval_item *item, fove
 {
     const fovea_session_options keep = {
         .size = sizeof(keep), .flags = FOVEA_SESSION_KEEP_OBSERVATIONS, .recipe = "none"};
-    const fovea_generate_options plan = {.size = sizeof(plan), .plan_only = 1};
+    const fovea_generate_options plan = {
+        .size = sizeof(plan), .plan_only = 1, .images_only = job->mode->blind};
     const sample_request request = {
         .text = job->mode->before ? item->before_question : item->question,
         .images = (const char *const *)item->images,

@@ -7,6 +7,7 @@
  *         whose answer is a single token is left out.
  *   next  the plan is made for another question ("before"), whose answer is then given; every token of
  *         the answer to the question counts.
+ *   blind the plan is made from the images alone, before anything stands behind them; every token counts.
  * Called by main.c. Threads: eval_run starts `jobs` of its own, each with sessions of its own. */
 #ifndef FOVEA_SAMPLES_EVAL_RUN_H
 #define FOVEA_SAMPLES_EVAL_RUN_H
@@ -19,6 +20,7 @@
 typedef struct eval_mode {
     const char *name;
     bool before;        /* the plan is made for "before", else for the question */
+    bool blind;         /* the plan is made from the images alone */
     uint32_t n_prefill; /* tokens of an answer that no plan can change */
 } eval_mode;
 

@@ -13,6 +13,7 @@ struct fovea_session {
     fovea_image **images; /* [n_image] references */
     uint32_t n_image, image_capacity;
     bool pending_chat; /* pending came from messages, so an answer prompt follows */
+    fvi_ids rest;      /* what stood behind the last image of an images_only turn, still to be submitted */
     /* what has been */
     uint32_t n_message;
     uint32_t n_image_total;
@@ -45,6 +46,7 @@ static fovea_session *new_session(fovea_engine *engine, uint32_t flags)
         self->engine = engine;
         self->flags = flags;
         self->pending.alloc = alloc;
+        self->rest.alloc = alloc;
         self->timeline.ids.alloc = alloc;
         self->timeline.uncached = -1;
         self->timeline.keep_obs = (flags & FOVEA_SESSION_KEEP_OBSERVATIONS) != 0;
@@ -98,6 +100,7 @@ void fovea_session_free(fovea_session **out)
     fvi_free(alloc, self->images);
     fvi_free(alloc, self->spans);
     fvi_buf_free(&self->pending);
+    fvi_ids_free(&self->rest);
     fvi_ids_free(&self->timeline.ids);
     fvi_free(alloc, self);
     *out = NULL;
@@ -146,6 +149,9 @@ static fovea_status check_no_marker(const fovea_session *self, const char *text,
 
 static fovea_status begin_collecting(fovea_session *self, bool chat, fovea_error *err)
 {
+    if (self->rest.n > 0) {
+        return FVI_FAIL(err, FOVEA_ERR_STATE, "the turn that images_only began is not answered yet");
+    }
     if (self->pending.n > 0 && self->pending_chat != chat) {
         return FVI_FAIL(err, FOVEA_ERR_STATE, "messages and raw prompts cannot be mixed in one turn");
     }
@@ -305,6 +311,9 @@ static fovea_status copy_options(const fovea_session *self, const fovea_generate
     how->max_tokens = o->max_tokens != 0 ? o->max_tokens : 256;
     how->max_tokens = FVI_MIN(how->max_tokens, self->engine->model->config.context);
     how->plan_only = o->plan_only != 0;
+    if (o->images_only != 0 && !how->plan_only) {
+        return FVI_FAIL(err, FOVEA_ERR_ARG, "images_only needs plan_only");
+    }
     how->ignore_end = o->ignore_end != 0;
     if (o->deadline_ms > INT64_MAX / 4000000) {
         return FVI_FAIL(err, FOVEA_ERR_ARG, "deadline_ms is out of range");
@@ -318,10 +327,21 @@ static fovea_status copy_options(const fovea_session *self, const fovea_generate
     return FOVEA_OK;
 }
 
+static fovea_status append_ids(fvi_ids *to, const int32_t *ids, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        FVI_TRY(fvi_ids_append(to, ids[i]));
+    }
+    return FOVEA_OK;
+}
+
 /* Ids of the pending turn with one marker per picture; a first turn begins as the tokenizer wants. */
 static fovea_status encode_pending(fovea_session *self, fvi_ids *ids, fovea_error *err)
 {
     const fvi_model *model = self->engine->model;
+    if (self->rest.n > 0) {
+        return append_ids(ids, self->rest.data, self->rest.n);
+    }
     if (self->timeline.uncached >= 0) {
         FVI_TRY(fvi_ids_append(ids, self->timeline.uncached));
     } else if (self->timeline.ids.n == 0) {
@@ -339,10 +359,31 @@ static fovea_status encode_pending(fovea_session *self, fvi_ids *ids, fovea_erro
     return status;
 }
 
-static fovea_status build_turn(fovea_session *self, fvi_turn *turn, fovea_error *err)
+/* Takes from ids what stands behind the last picture. */
+static fovea_status cut_behind_images(const fovea_session *self, fvi_ids *ids, fvi_ids *rest,
+                                      fovea_error *err)
+{
+    size_t n = ids->n;
+    while (n > 0 && ids->data[n - 1] != self->engine->model->image_token) {
+        n--;
+    }
+    if (n == 0) {
+        return FVI_FAIL(err, FOVEA_ERR_ARG, "images_only: no image in this turn");
+    }
+    FVI_TRY(append_ids(rest, ids->data + n, ids->n - n));
+    ids->n = n;
+    return FOVEA_OK;
+}
+
+/* rest: what images_only leaves for the next turn; may hold something on an error too. */
+static fovea_status build_turn(fovea_session *self, bool images_only, fvi_turn *turn, fvi_ids *rest,
+                               fovea_error *err)
 {
     fvi_ids ids = {.alloc = &self->engine->alloc};
     fovea_status status = encode_pending(self, &ids, err);
+    if (status == FOVEA_OK && images_only) {
+        status = cut_behind_images(self, &ids, rest, err);
+    }
     if (status == FOVEA_OK && ids.n == 0) {
         status = FVI_FAIL(err, FOVEA_ERR_ARG, "the prompt is empty");
     }
@@ -439,8 +480,11 @@ static fovea_status submit(fovea_session *self, fvi_turn *turn, fovea_generation
         return status;
     }
     if (!answers_open) {
-        self->answered_chat = self->pending_chat;
+        if (self->rest.n == 0) { /* the turn's second half changes nothing about what it was */
+            self->answered_chat = self->pending_chat;
+        }
         clear_pending(self);
+        fvi_ids_free(&self->rest);
     }
     return FOVEA_OK;
 }
@@ -461,13 +505,14 @@ fovea_status fovea_session_generate(fovea_session *self, const fovea_generate_op
     }
     fvi_generate how = {0};
     fvi_turn turn = {0};
+    fvi_ids rest = {.alloc = &self->engine->alloc};
     fovea_generation *generation = NULL;
     const fovea_alloc *alloc = &self->engine->alloc;
     fovea_status status = copy_options(self, options, &how, err);
     uint32_t n_generate = how.max_tokens;
     bool plan_only = how.plan_only;
-    if (status == FOVEA_OK && self->pending.n > 0) {
-        status = build_turn(self, &turn, err);
+    if (status == FOVEA_OK && (self->pending.n > 0 || self->rest.n > 0)) {
+        status = build_turn(self, options != NULL && options->images_only != 0, &turn, &rest, err);
     }
     if (status == FOVEA_OK && plan_only && turn.ids.n == 0) {
         status = FVI_FAIL(err, FOVEA_ERR_STATE, "the plan of this turn is made already");
@@ -485,8 +530,10 @@ fovea_status fovea_session_generate(fovea_session *self, const fovea_generate_op
         if (generation != NULL) {
             fvi_generation_unref(generation);
         }
+        fvi_ids_free(&rest);
         return status;
     }
+    self->rest = rest;
     self->answer_open = plan_only;
     fvi_generation_bind(generation, &self->active);
     self->active = generation;
@@ -544,6 +591,7 @@ static fovea_status copy_session(const fovea_session *from, fovea_session *to)
         memcpy(to->timeline.ids.data, from->timeline.ids.data, n * sizeof *to->timeline.ids.data);
         to->timeline.ids.n = to->timeline.ids.capacity = n;
     }
+    FVI_TRY(append_ids(&to->rest, from->rest.data, from->rest.n));
     if (from->n_image_total > 0) {
         to->spans = fvi_calloc(alloc, from->n_image_total, sizeof *to->spans);
         if (to->spans == NULL) {

@@ -358,6 +358,69 @@ static void test_fork(void **state)
     fovea_engine_close(&engine);
 }
 
+static void assert_same_tokens(fovea_session *a, fovea_session *b)
+{
+    const int32_t *of_a = NULL, *of_b = NULL;
+    size_t n_a = 0, n_b = 0;
+    assert_int_equal(fovea_session_tokens(a, &of_a, &n_a), FOVEA_OK);
+    assert_int_equal(fovea_session_tokens(b, &of_b, &n_b), FOVEA_OK);
+    assert_int_equal(n_a, n_b);
+    assert_memory_equal(of_a, of_b, n_a * sizeof *of_a);
+}
+
+/* A prompt in two halves, cut behind its image, is the prompt as a whole; the plan knows the image alone. */
+static void test_images_only(void **state)
+{
+    (void)state;
+    static answer whole, halves, plain;
+    fovea_engine *engine = open_engine(64 << 20, 0);
+    fovea_session *direct = new_session(engine, "none", 0), *copy = NULL;
+    fovea_session *source = new_session(engine, "none", FOVEA_SESSION_KEEP_OBSERVATIONS);
+    fovea_generate_options plan = {.size = sizeof plan, .plan_only = 1, .images_only = 1};
+    fovea_error err = {.text = ""};
+    ask(source, true, QUESTION);
+    fovea_generation *generation = start(source, &plan);
+    collect(&generation, &plain);
+    assert_int_equal(plain.usage.finish, FOVEA_FINISH_PLAN);
+    assert_int_equal(plain.usage.vision_tokens, 256);
+    fovea_part part = {.text = QUESTION};
+    assert_int_equal(fovea_session_add_message(source, FOVEA_ROLE_USER, &part, 1, &err), FOVEA_ERR_STATE);
+    assert_int_equal(fovea_session_add_raw(source, QUESTION, 0, NULL, 0, &err), FOVEA_ERR_STATE);
+    ask(direct, true, QUESTION);
+    run(direct, 12, &whole);
+    uint32_t n_behind = whole.usage.text_tokens - plain.usage.text_tokens;
+    const char *const recipes[] = {"none", "vl-cache:keep=0.2"};
+    for (size_t i = 0; i < sizeof recipes / sizeof recipes[0]; i++) {
+        assert_int_equal(fovea_session_fork(source, recipes[i], &copy, &err), FOVEA_OK);
+        fovea_ledger ledger = {.size = sizeof ledger};
+        assert_int_equal(fovea_session_ledger(copy, &ledger), FOVEA_OK);
+        assert_int_equal(ledger.text_tokens, plain.usage.text_tokens);
+        run(copy, 12, &halves);
+        assert_int_equal(halves.usage.text_tokens, n_behind);
+        if (i == 0) { /* and so does what comes after */
+            assert_memory_equal(whole.ids, halves.ids, sizeof whole.ids);
+            assert_same_tokens(direct, copy);
+            ask(direct, false, "And the background?");
+            ask(copy, false, "And the background?");
+            run(direct, 4, &whole);
+            run(copy, 4, &halves);
+            assert_same_tokens(direct, copy);
+        }
+        fovea_session_free(&copy);
+    }
+    fovea_session_free(&source);
+    fovea_session_free(&direct);
+    /* refusals */
+    direct = new_session(engine, NULL, 0);
+    ask(direct, false, QUESTION);
+    assert_int_equal(fovea_session_generate(direct, &plan, &generation, &err), FOVEA_ERR_ARG);
+    plan.plan_only = 0;
+    assert_int_equal(fovea_session_generate(direct, &plan, &generation, &err), FOVEA_ERR_ARG);
+    fovea_session_free(&direct);
+    assert_int_equal(used_bytes(engine), 0);
+    fovea_engine_close(&engine);
+}
+
 static void test_forced(void **state)
 {
     (void)state;
@@ -418,7 +481,8 @@ int main(void)
         cmocka_unit_test(test_turns),       cmocka_unit_test(test_stop_text),
         cmocka_unit_test(test_refusals),    cmocka_unit_test(test_cancel_and_deadline),
         cmocka_unit_test(test_admission),   cmocka_unit_test(test_none_waits),
-        cmocka_unit_test(test_fork),        cmocka_unit_test(test_forced),
+        cmocka_unit_test(test_fork),        cmocka_unit_test(test_images_only),
+        cmocka_unit_test(test_forced),
         cmocka_unit_test(test_queue_limit)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

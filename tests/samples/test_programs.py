@@ -332,7 +332,7 @@ class Eval(unittest.TestCase):
         path = str(TINY / "one.same.jsonl")
         for code, words, arguments in (
                 (2, "question file", ()),
-                (2, "neither", (path, "--mode", "other")),
+                (2, "other", (path, "--mode", "other")),
                 (2, "nonsense", (path, "--recipes", "nonsense")),
                 (2, "--jobs", (path, "--jobs", "0")),
                 (1, "before", (path, "--mode", "next")),

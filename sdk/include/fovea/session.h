@@ -53,6 +53,9 @@ typedef struct fovea_generate_options {
     uint32_t n_stop;        /* at most 16 */
     uint32_t ignore_end;    /* 1: the model's end token is a token like others (benches) */
     uint32_t plan_only;     /* 1: prefill and plan, then finish without a token */
+    uint32_t images_only;   /* 1, with plan_only: only up to the turn's last image, so that the plan knows
+                               no question; what stands behind it comes with the next generate, of this
+                               session or of a fork, before which nothing can be added */
     const char *force;      /* answer with this text instead of sampling (teacher forcing); the tokens
                                are emitted with the log-probabilities the model gives them */
 } fovea_generate_options;
