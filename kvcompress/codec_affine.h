@@ -1,11 +1,11 @@
-/* codec_affine.h - what int8 and int4 share: one scale and one minimum (f16) for each token and group of
- * FVI_GROUP channels, value = code * scale + min.
+/* codec_affine.h - what all codes share: one scale and one minimum (f16) for a group of values, value = code *
+ * scale + min.
  *
  * The minimum is rounded down and the scale up, so that [min, min + levels * scale] covers the group and
  * no value is off by more than half a scale (and a few ulp of the arithmetic in f32):
  *     scale <= ((max - min) + ulp16(min)) / levels * (1 + 2^-10) + 2^-24
  * A group of equal f16 values has scale 0 and is exact. Values are clipped to f16's range, so a code never
- * stands for infinity; a NaN becomes the minimum. Included by the two codecs only. */
+ * stands for infinity; a NaN becomes the minimum. Included by codec_codes.c and codec_channel.c. */
 #ifndef FOVEA_KVCOMPRESS_CODEC_AFFINE_H
 #define FOVEA_KVCOMPRESS_CODEC_AFFINE_H
 
@@ -44,10 +44,29 @@ static inline uint16_t fvi_f16_ceil_positive(float x)
     return (uint16_t)(fvi_f16_to_f32(half) >= x ? half : half + 1);
 }
 
+static inline float fvi_affine_clip(float x)
+{
+    float low = x > -FVI_F16_LARGEST ? x : -FVI_F16_LARGEST; /* NaN too */
+    return low < FVI_F16_LARGEST ? low : FVI_F16_LARGEST;
+}
+
+/* Chooses and stores the scale and minimum of values from low to high, within f16's range; a group of
+ * nothing but NaN has low above high. */
+static inline fvi_affine fvi_affine_store(float low, float high, float levels, uint8_t *at)
+{
+    low = low < -FVI_F16_LARGEST ? -FVI_F16_LARGEST : low;
+    high = high > FVI_F16_LARGEST ? FVI_F16_LARGEST : high < low ? low : high;
+    uint16_t half[2];
+    half[1] = fvi_f16_floor(low);
+    half[0] = fvi_f16_ceil_positive((high - fvi_f16_to_f32(half[1])) / levels);
+    memcpy(at, half, sizeof half);
+    return (fvi_affine){.scale = fvi_f16_to_f32(half[0]), .min = fvi_f16_to_f32(half[1])};
+}
+
 #define FVI_LANES 16 /* independent minima and maxima, so that they vectorise */
 
-/* The least and largest of x[d], within f16's range; NaN is passed over. */
-static inline void fvi_affine_range(const float *x, uint32_t d, float *low, float *high)
+/* The scale and minimum of x[d]; NaN is passed over. */
+static inline fvi_affine fvi_affine_fit(const float *x, uint32_t d, float levels, uint8_t *at)
 {
     float lows[FVI_LANES], highs[FVI_LANES];
     for (uint32_t lane = 0; lane < FVI_LANES; lane++) {
@@ -65,26 +84,12 @@ static inline void fvi_affine_range(const float *x, uint32_t d, float *low, floa
         lows[0] = x[c] < lows[0] ? x[c] : lows[0];
         highs[0] = x[c] > highs[0] ? x[c] : highs[0];
     }
-    *low = lows[0];
-    *high = highs[0];
+    float low = lows[0], high = highs[0];
     for (uint32_t lane = 1; lane < FVI_LANES; lane++) {
-        *low = lows[lane] < *low ? lows[lane] : *low;
-        *high = highs[lane] > *high ? highs[lane] : *high;
+        low = lows[lane] < low ? lows[lane] : low;
+        high = highs[lane] > high ? highs[lane] : high;
     }
-    *low = *low < -FVI_F16_LARGEST ? -FVI_F16_LARGEST : *low;
-    *high = *high > FVI_F16_LARGEST ? FVI_F16_LARGEST : *high < *low ? *low : *high;
-}
-
-/* Chooses and stores the scale and minimum of x[d], d <= FVI_GROUP. */
-static inline fvi_affine fvi_affine_fit(const float *x, uint32_t d, float levels, uint8_t *at)
-{
-    float low, high;
-    fvi_affine_range(x, d, &low, &high);
-    uint16_t half[2];
-    half[1] = fvi_f16_floor(low);
-    half[0] = fvi_f16_ceil_positive((high - fvi_f16_to_f32(half[1])) / levels);
-    memcpy(at, half, sizeof half);
-    return (fvi_affine){.scale = fvi_f16_to_f32(half[0]), .min = fvi_f16_to_f32(half[1])};
+    return fvi_affine_store(low, high, levels, at);
 }
 
 static inline uint8_t fvi_affine_code(float x, float min, float inverse, float levels)

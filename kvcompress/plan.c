@@ -20,7 +20,8 @@ typedef struct intent {
     bool first_turn;
     fvi_select select;
     size_t all_bytes, floor_bytes, target;
-    size_t gap; /* the most by which a selection stays below its target */
+    size_t gap;  /* the most by which a selection stays below its target */
+    size_t step; /* the most by which one token lengthens a run */
     bool keep_all;
 } intent;
 
@@ -47,6 +48,9 @@ static fovea_status choose_kinds(intent *self, fovea_error *err)
             select->kinds |= 1u << select->codec[m]->kind;
         }
     }
+    if (self->first_turn && select->recipe->n_exact > 0) {
+        select->kinds |= 1u << select->geom->base;
+    }
     select->n_kind = (uint32_t)__builtin_popcount(select->kinds);
     if (chooses(select->recipe)) {
         if (select->recipe->codec[0] != NULL || select->recipe->codec[1] != NULL) {
@@ -64,32 +68,54 @@ static void mark_always(intent *self)
 {
     fvi_select *select = &self->select;
     uint32_t first = 0, n_sink = self->first_turn ? select->recipe->n_sink : 0;
-    select->n_always = 0;
+    uint32_t n_exact = self->first_turn ? select->recipe->n_exact : 0;
+    memset(select->n_exact, 0, sizeof select->n_exact);
+    memset(select->n_least, 0, sizeof select->n_least);
     for (uint32_t i = 0; i < self->n_span; i++) {
-        bool is_protected = (self->spans[i].flags & FVI_KV_TAG_PROTECTED) != 0;
-        for (uint32_t t = first; t < first + self->spans[i].n; t++) {
-            bool is_always = is_protected || t < n_sink;
-            select->n_always += is_always;
+        const fvi_kv_span *span = &self->spans[i];
+        bool is_protected = (span->flags & FVI_KV_TAG_PROTECTED) != 0;
+        for (uint32_t t = first; t < first + span->n; t++) {
+            bool is_exact = t < n_exact, is_always = is_protected || t < n_sink || is_exact;
+            select->n_exact[span->modality] += is_exact;
+            select->n_least[span->modality] += is_always;
             if (select->always != NULL) {
-                select->always[t] = is_always;
-                select->modality[t] = self->spans[i].modality;
+                select->always[t] = is_exact ? FVI_SELECT_EXACT : is_always;
+                select->modality[t] = span->modality;
             }
         }
-        first += self->spans[i].n;
+        first += span->n;
     }
+    select->n_always = select->n_least[0] + select->n_least[1];
     select->min_list = FVI_MAX(select->n_always, 1);
 }
 
-static size_t row_bytes_of(const fvi_select *select, uint32_t layer)
+/* The largest step in bytes from a run of n rows to one of n + 1. */
+static size_t largest_step(const fvi_kv_shape *shape)
 {
-    size_t row = 0;
+    size_t step = 0, had = 0;
+    /* two groups of tokens per channel: all that makes a step larger than another happens in them */
+    for (uint32_t n = 1; n <= 2 * FVI_CODEC_ROWS; n++) {
+        size_t n_bytes = fvi_kv_run_bytes(shape, n);
+        step = FVI_MAX(step, n_bytes - had);
+        had = n_bytes;
+    }
+    return step;
+}
+
+/* Bytes of a list that keeps as little as it may, and the largest step from there on. */
+static void find_least(const intent *self, uint32_t layer, size_t *least, size_t *step)
+{
+    const fvi_select *select = &self->select;
+    *least = select->n_always > 0 ? fvi_select_runs_bytes(select, layer, select->n_least) : 0;
+    *step = 0;
     for (uint32_t m = 0; m < FOVEA_N_MODALITY; m++) {
         fvi_kv_shape shape = fvi_kv_shape_of(select->geom, layer, select->codec[m]);
         if ((select->kinds >> select->codec[m]->kind & 1) != 0) {
-            row = FVI_MAX(row, fvi_kv_run_bytes(&shape, 1));
+            *step = FVI_MAX(*step, largest_step(&shape));
+            *least =
+                select->n_always > 0 ? *least : FVI_MAX(*least, fvi_kv_run_place_bytes(&shape, 1));
         }
     }
-    return row;
 }
 
 /* Bytes when everything stays, and the floor. */
@@ -100,24 +126,20 @@ static void find_limits(intent *self)
     for (uint32_t i = 0; i < self->n_span; i++) {
         n_of[self->spans[i].modality] += self->spans[i].n;
     }
-    bool one_kind = select->codec[0] == select->codec[1];
     size_t all = 0, least = 0, row = 0;
     for (uint32_t layer = 0; layer < select->geom->n_layer; layer++) {
         uint32_t n_head = select->geom->layers[layer].n_kv_head;
-        fvi_kv_shape text = fvi_kv_shape_of(select->geom, layer, select->codec[0]);
-        fvi_kv_shape vision = fvi_kv_shape_of(select->geom, layer, select->codec[1]);
-        all += n_head * (one_kind ? fvi_kv_run_place_bytes(&text, self->n_token)
-                                  : fvi_kv_run_place_bytes(&text, n_of[0]) +
-                                        fvi_kv_run_place_bytes(&vision, n_of[1]));
-        size_t layer_row = row_bytes_of(select, layer);
-        least += n_head * (fvi_round_up(select->min_list * layer_row, FVI_RUN_ALIGN) +
-                           (one_kind ? 0 : FVI_RUN_ALIGN));
-        row = FVI_MAX(row, layer_row);
+        size_t layer_least, layer_step;
+        find_least(self, layer, &layer_least, &layer_step);
+        all += n_head * fvi_select_runs_bytes(select, layer, n_of);
+        least += n_head * layer_least;
+        row = FVI_MAX(row, layer_step);
     }
     uint64_t n_all = (uint64_t)select->n_list * self->n_token;
     uint64_t n_least = (uint64_t)select->n_list * select->min_list;
-    size_t step = row + FVI_RUN_ALIGN - 1;
-    self->gap = select->granule + (step <= select->granule ? 0 : step) + FVI_RUN_ALIGN + 1;
+    self->step = row + FVI_RUN_ALIGN - 1;
+    self->gap =
+        select->granule + (self->step <= select->granule ? 0 : self->step) + FVI_RUN_ALIGN + 1;
     self->all_bytes = fvi_select_whole_bytes(select, all, n_all);
     self->floor_bytes = FVI_MAX(fvi_select_whole_bytes(select, least, n_least), 20 * self->gap);
     self->floor_bytes = FVI_MIN(self->floor_bytes, self->all_bytes);
@@ -305,13 +327,13 @@ static fovea_status score_lists(intent *self, const fvi_kv_obs *obs)
 }
 
 /* What to aim at. Where the sealed chain will break, a few pieces cost their descriptors, the rest of a row
- * each, and so perhaps a granule; the target leaves room for that as far as 0.95 of it is still met. */
+ * each or another group of scales, and so perhaps a granule; the target leaves room for that as far as 0.95 of it is still met. */
 static size_t aim(const intent *self, const fvi_kv_pool *pool)
 {
     if (fvi_kv_pool_has_hole(pool, self->target)) {
         return self->target;
     }
-    size_t spare = self->select.granule + N_BREAK * (sizeof(fvi_kv_extent) + FVI_RUN_ALIGN);
+    size_t spare = self->select.granule + N_BREAK * (sizeof(fvi_kv_extent) + self->step);
     return self->target - FVI_MIN(spare, self->target / 20 - self->gap);
 }
 
@@ -349,7 +371,9 @@ static fovea_status write_plan(const intent *self, fvi_kv_plan *plan)
         size_t row = (size_t)list * self->n_token;
         for (uint32_t i = 0; i < select->budget[list]; i++) {
             uint32_t token = select->order[row + i];
-            plan->kind[row + token] = (uint8_t)select->codec[select->modality[token]]->kind;
+            plan->kind[row + token] = select->always[token] == FVI_SELECT_EXACT
+                                          ? (uint8_t)select->geom->base
+                                          : (uint8_t)select->codec[select->modality[token]]->kind;
         }
         plan->n_slot += select->budget[list];
     }

@@ -2,11 +2,11 @@
  *
  * The sealed chain grows by one layer at a time, in one hole of the pool where there is one for all of it,
  * and the layer's fresh chain goes back at once (unless a fork shares it). Rows that stay in the base kind
- * are copied bit by bit, others are decoded and encoded in small groups. Called by the engine. */
+ * are copied bit by bit, others are decoded and encoded in groups, those that the codec asks for. Called by the engine. */
 #include "kvcompress/plan.h"
 #include "kvcompress/seq_internal.h"
 
-#define GROUP 16 /* rows decoded at a time */
+#define GROUP FVI_CODEC_ROWS /* rows decoded at a time, at most */
 
 /* One list of a layer, and the kind that is being written. */
 typedef struct rewrite {
@@ -35,42 +35,40 @@ static void copy_rows(rewrite *self, uint8_t kind)
     }
 }
 
-/* Writes the n rows that were gathered. */
-static void encode_group(rewrite *self, uint32_t n)
+/* Rows that the next call of encode gets: what the codec asks for, else what lies together. 0: all done. */
+static uint32_t next_group(rewrite *self)
 {
     const fvi_kv_shape *shape = &self->to.shape;
-    for (uint32_t row = 0; row < n;) {
-        uint32_t n_now = fvi_kv_rows_ready(&self->to, n - row);
-        if (n_now == 0) {
-            return;
-        }
-        shape->codec->encode(self->to.piece.data, self->to.piece.n_row, shape->dk, shape->dv,
-                             self->to.row, n_now, self->k + (size_t)row * shape->dk, shape->dk,
-                             self->v + (size_t)row * shape->dv, shape->dv);
-        self->to.row += n_now;
-        row += n_now;
+    uint32_t n_ready = fvi_kv_rows_ready(&self->to, GROUP), n_asked = 0;
+    if (n_ready > 0 && shape->codec->encode_rows != NULL) {
+        n_asked =
+            shape->codec->encode_rows(self->to.piece.n_row, shape->dk, shape->dv, self->to.row);
     }
+    return n_asked > 0 ? n_asked : n_ready;
 }
 
 /* Decodes the rows of `kind` and encodes them anew. */
 static void convert_rows(rewrite *self, uint8_t kind)
 {
-    const fvi_kv_shape *shape = &self->from.shape;
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < self->n_token; i++) {
+    const fvi_kv_shape *from = &self->from.shape, *to = &self->to.shape;
+    uint32_t n = 0, n_group = next_group(self);
+    for (uint32_t i = 0; i < self->n_token && n_group > 0; i++) {
         if (fvi_kv_rows_ready(&self->from, 1) == 0) {
             return;
         }
         if (self->kind[i] == kind) {
-            shape->codec->decode(self->from.piece.data, self->from.piece.n_row, shape->dk,
-                                 shape->dv, self->from.row, 1, self->k + (size_t)n * shape->dk,
-                                 shape->dk, self->v + (size_t)n * shape->dv, shape->dv);
+            from->codec->decode(self->from.piece.data, self->from.piece.n_row, from->dk, from->dv,
+                                self->from.row, 1, self->k + (size_t)n * from->dk, from->dk,
+                                self->v + (size_t)n * from->dv, from->dv);
             n++;
         }
         self->from.row++;
-        if (n == GROUP || (n > 0 && i + 1 == self->n_token)) {
-            encode_group(self, n);
+        if (n == n_group) {
+            to->codec->encode(self->to.piece.data, self->to.piece.n_row, to->dk, to->dv,
+                              self->to.row, n, self->k, to->dk, self->v, to->dv);
+            self->to.row += n;
             n = 0;
+            n_group = next_group(self);
         }
     }
 }

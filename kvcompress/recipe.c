@@ -197,14 +197,24 @@ static fovea_status set_recent(fvi_recipe *recipe, word value, fovea_error *err)
     return FOVEA_OK;
 }
 
-static fovea_status set_sinks(fvi_recipe *recipe, word value, fovea_error *err)
+static fovea_status set_tokens(uint32_t *out, const char *key, word value, fovea_error *err)
 {
     uint64_t n;
     if (!read_integer(value, 1000000, &n)) {
-        return bad_value(err, "sinks", value, "a number of tokens up to 1000000 is wanted");
+        return bad_value(err, key, value, "a number of tokens up to 1000000 is wanted");
     }
-    recipe->n_sink = (uint32_t)n;
+    *out = (uint32_t)n;
     return FOVEA_OK;
+}
+
+static fovea_status set_sinks(fvi_recipe *recipe, word value, fovea_error *err)
+{
+    return set_tokens(&recipe->n_sink, "sinks", value, err);
+}
+
+static fovea_status set_exact(fvi_recipe *recipe, word value, fovea_error *err)
+{
+    return set_tokens(&recipe->n_exact, "exact", value, err);
 }
 
 static fovea_status set_seed(fvi_recipe *recipe, word value, fovea_error *err)
@@ -219,9 +229,9 @@ static const struct option {
     const char *key;
     fovea_status (*set)(fvi_recipe *, word, fovea_error *);
 } options[] = {
-    {"score", set_score},   {"budget", set_budget}, {"keep", set_keep},
-    {"bytes", set_bytes},   {"vision", set_vision}, {"text", set_text},
-    {"recent", set_recent}, {"sinks", set_sinks},   {"seed", set_seed},
+    {"score", set_score},   {"budget", set_budget}, {"keep", set_keep},     {"bytes", set_bytes},
+    {"vision", set_vision}, {"text", set_text},     {"recent", set_recent}, {"sinks", set_sinks},
+    {"exact", set_exact},   {"seed", set_seed},
 };
 
 static fovea_status read_option(fvi_recipe *recipe, word w, uint32_t *seen, fovea_error *err)

@@ -25,7 +25,8 @@ typedef struct fvi_recipe {
     double amount;                            /* share, percent or bytes */
     const fvi_codec *codec[FOVEA_N_MODALITY]; /* NULL: the base kind */
     double recent;                            /* share of the budget for the latest tokens */
-    uint32_t n_sink;
+    uint32_t n_sink;                          /* first tokens that are always kept */
+    uint32_t n_exact;                         /* first tokens that are, and in the base kind */
     uint64_t seed;
 } fvi_recipe;
 

@@ -108,22 +108,39 @@ void fvi_select_set_kinds(fvi_select *self, uint32_t n_kind)
                                         : fvi_kv_seq_turn_bytes(self->geom, self->n_span, n_kind);
 }
 
+size_t fvi_select_runs_bytes(const fvi_select *self, uint32_t layer,
+                             const uint32_t n[FOVEA_N_MODALITY])
+{
+    /* one run for each kind: the exact tokens', text's, vision's, where these differ */
+    const fvi_codec *codec[FOVEA_N_MODALITY + 1] = {fvi_codec_of(self->geom->base)};
+    uint32_t n_row[FOVEA_N_MODALITY + 1] = {0};
+    size_t n_bytes = 0;
+    for (uint32_t m = 0; m < FOVEA_N_MODALITY; m++) {
+        uint32_t at = 0;
+        codec[m + 1] = self->codec[m];
+        while (codec[at] != self->codec[m]) {
+            at++;
+        }
+        n_row[0] += self->n_exact[m];
+        n_row[at] += n[m] - self->n_exact[m];
+    }
+    for (uint32_t i = 0; i < FVI_COUNT(n_row); i++) {
+        if (n_row[i] > 0) {
+            fvi_kv_shape shape = fvi_kv_shape_of(self->geom, layer, codec[i]);
+            n_bytes += fvi_kv_run_place_bytes(&shape, n_row[i]);
+        }
+    }
+    return n_bytes;
+}
+
 size_t fvi_select_list_bytes(const fvi_select *self, uint32_t list, uint32_t k)
 {
     if (k == 0) {
         return 0;
     }
     uint32_t n_vision = self->n_vision[(size_t)list * self->n_token + k - 1];
-    uint32_t layer = self->list_layer[list];
-    const fvi_codec *text = self->codec[FOVEA_MODALITY_TEXT];
-    const fvi_codec *vision = self->codec[FOVEA_MODALITY_VISION];
-    fvi_kv_shape shape = fvi_kv_shape_of(self->geom, layer, text);
-    if (text == vision) {
-        return fvi_kv_run_place_bytes(&shape, k);
-    }
-    size_t n_bytes = fvi_kv_run_place_bytes(&shape, k - n_vision);
-    shape.codec = vision;
-    return n_bytes + fvi_kv_run_place_bytes(&shape, n_vision);
+    return fvi_select_runs_bytes(self, self->list_layer[list],
+                                 (const uint32_t[]){k - n_vision, n_vision});
 }
 
 size_t fvi_select_whole_bytes(const fvi_select *self, size_t run_bytes, uint64_t n_slot)

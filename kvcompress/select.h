@@ -15,8 +15,10 @@ typedef struct fvi_select {
     const fvi_kv_geom *geom;
     const fvi_recipe *recipe;
     uint32_t n_list, n_token;
-    uint32_t n_always; /* sinks and protected tokens */
-    uint32_t min_list; /* least tokens of a list */
+    uint32_t n_always;                  /* sinks, exact and protected tokens */
+    uint32_t n_exact[FOVEA_N_MODALITY]; /* of them, those that stay in the base kind */
+    uint32_t n_least[FOVEA_N_MODALITY]; /* all of them */
+    uint32_t min_list;                  /* least tokens of a list */
     const fvi_codec *codec[FOVEA_N_MODALITY];
     uint32_t kinds; /* bit per kind of the modalities that occur */
     uint32_t n_kind;
@@ -25,7 +27,7 @@ typedef struct fvi_select {
     size_t granule;
     size_t base_bytes;          /* metadata that does not depend on the selection */
     uint8_t *modality;          /* [n_token] */
-    uint8_t *always;            /* [n_token] */
+    uint8_t *always;            /* [n_token] FVI_SELECT_EXACT or another number: always kept */
     uint32_t *order;            /* [n_list, n_token] */
     uint32_t *n_vision;         /* [n_list, n_token] vision tokens in order[0..i] */
     uint32_t *budget;           /* [n_list] tokens kept */
@@ -40,9 +42,16 @@ typedef struct fvi_select {
 void fvi_select_sort(const float *scores /* [n] */, uint32_t n, uint32_t *sort /* [4 * n] */);
 /* Sets n_kind and the metadata that follows from it. */
 void fvi_select_set_kinds(fvi_select *self, uint32_t n_kind);
+
+#define FVI_SELECT_EXACT 2 /* always kept, in the base kind */
+
 /* Puts the tokens of all lists in order. scores are filled by the caller. */
 void fvi_select_order(fvi_select *self);
-/* Bytes that a list keeping k tokens takes, up to where the next run starts. */
+/* Bytes that a list of a layer takes up to where the next run starts when it keeps n of each modality, the
+ * exact ones among them. */
+size_t fvi_select_runs_bytes(const fvi_select *self, uint32_t layer,
+                             const uint32_t n[FOVEA_N_MODALITY]);
+/* The same of a list keeping k tokens. */
 size_t fvi_select_list_bytes(const fvi_select *self, uint32_t list, uint32_t k);
 /* All bytes of a turn whose runs take run_bytes and hold n_slot tokens. */
 size_t fvi_select_whole_bytes(const fvi_select *self, size_t run_bytes, uint64_t n_slot);

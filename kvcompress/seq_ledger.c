@@ -155,23 +155,28 @@ typedef struct account {
     uint64_t payload;
 } account;
 
-static void count_rows(account *self, uint32_t layer, uint32_t list, const fvi_codec *codec,
-                       fovea_modality modality, uint64_t n)
+/* A run of a list, its pieces taken together: n of each modality. What does not divide evenly goes to
+ * vision, or to text where there is no vision. */
+static void count_run(account *self, uint32_t list, const fvi_codec *codec, uint64_t n_bytes,
+                      const uint32_t n[FOVEA_N_MODALITY])
 {
-    fvi_kv_shape shape = fvi_kv_shape_of(self->seq->geom, layer, codec);
-    uint64_t n_bytes = n * fvi_kv_run_bytes(&shape, 1);
-    bool is_vision = modality == FOVEA_MODALITY_VISION;
+    uint64_t n_text = n[FOVEA_MODALITY_TEXT], n_vision = n[FOVEA_MODALITY_VISION];
+    uint64_t text_bytes = n_text == 0 ? 0 : n_bytes * n_text / (n_text + n_vision);
     self->payload += n_bytes;
     if (self->ledger != NULL) {
-        *(is_vision ? &self->ledger->vision_bytes : &self->ledger->text_bytes) += n_bytes;
-        *(is_vision ? &self->ledger->kept_vision_slots : &self->ledger->kept_text_slots) += n;
+        self->ledger->text_bytes += text_bytes;
+        self->ledger->vision_bytes += n_bytes - text_bytes;
+        self->ledger->kept_text_slots += n_text;
+        self->ledger->kept_vision_slots += n_vision;
         self->ledger->kind_bytes[codec->kind] += n_bytes;
-        self->ledger->kind_slots[codec->kind] += n;
+        self->ledger->kind_slots[codec->kind] += n_text + n_vision;
     }
     if (self->rows != NULL) {
         fovea_ledger_row *row = &self->rows[list];
-        *(is_vision ? &row->n_vision : &row->n_text) += (uint32_t)n;
-        *(is_vision ? &row->vision_bytes : &row->text_bytes) += n_bytes;
+        row->n_text += (uint32_t)n_text;
+        row->n_vision += (uint32_t)n_vision;
+        row->text_bytes += text_bytes;
+        row->vision_bytes += n_bytes - text_bytes;
     }
 }
 
@@ -183,39 +188,56 @@ static const fvi_kv_span *span_at(const fvi_kv_span *span, uint32_t position)
     return span;
 }
 
-/* A fresh turn holds every token in the layers that are open. */
-static void account_fresh(account *self, const fvi_kv_turn *turn, const fvi_kv_span *first)
+/* Payload of a run as it lies, and the cursor behind it. */
+static uint64_t run_payload(const fvi_kv_seq *seq, fvi_kv_cursor *at, const fvi_kv_shape *shape,
+                            uint32_t n_row)
 {
-    const fvi_kv_geom *geom = self->seq->geom;
-    uint32_t list = 0;
-    for (uint32_t layer = 0; layer < geom->n_layer; layer++) {
-        for (uint32_t head = 0; head < geom->layers[layer].n_kv_head; head++, list++) {
-            const fvi_kv_span *end = self->seq->spans + self->seq->n_span;
-            for (const fvi_kv_span *span = first;
-                 span < end && span->first - turn->first < turn->n_token; span++) {
-                uint32_t n = turn->chains[layer] != NULL ? span->n : 0;
-                count_rows(self, layer, list, turn->codec[0], (fovea_modality)span->modality, n);
-            }
-        }
+    uint64_t n_bytes = 0;
+    fvi_kv_piece piece;
+    while (n_row > 0 && fvi_kv_place(seq->pool, at, shape, n_row, &piece)) {
+        n_bytes += fvi_kv_run_bytes(shape, piece.n_row);
+        n_row -= piece.n_row;
+    }
+    return n_bytes;
+}
+
+/* The tokens of one list by kind and modality; *at goes on to the next list. */
+typedef uint32_t list_counts[FOVEA_N_KIND][FOVEA_N_MODALITY];
+
+static void count_list(const fvi_kv_span *span, fvi_kv_turn_iter *at, bool *more, list_counts n)
+{
+    uint32_t list = at->list;
+    memset(n, 0, sizeof(list_counts));
+    for (; *more && at->list == list; *more = fvi_kv_turn_next(at)) {
+        span = span_at(span, at->turn->first + at->token);
+        n[at->nth][span->modality]++;
     }
 }
 
-static void account_sealed(account *self, const fvi_kv_turn *turn, const fvi_kv_span *first)
+static void account_turn(account *self, const fvi_kv_block *held, const fvi_kv_span *first)
 {
-    const fvi_kv_geom *geom = self->seq->geom;
-    fvi_kv_turn_iter at = {.turn = turn, .token = UINT32_MAX};
-    const fvi_kv_span *span = first;
-    uint32_t layer = 0, list_end = geom->layers[0].n_kv_head, list = 0;
-    while (fvi_kv_turn_next(&at)) {
-        if (at.list != list) {
-            list = at.list;
-            span = first;
+    const fvi_kv_seq *seq = self->seq;
+    const fvi_kv_geom *geom = seq->geom;
+    fvi_kv_block block = *held; /* it remembers where a walk ended */
+    fvi_kv_turn_iter at = {.turn = block.turn, .token = UINT32_MAX};
+    bool more = fvi_kv_turn_next(&at);
+    for (uint32_t layer = 0, list = 0; layer < geom->n_layer; layer++) {
+        fvi_kv_cursor place = fvi_kv_block_start(seq->pool, geom, &block, layer);
+        for (uint32_t head = 0; head < geom->layers[layer].n_kv_head; head++, list++) {
+            list_counts n = {{0}};
+            if (more && at.list == list) {
+                count_list(first, &at, &more, n);
+            }
+            for (uint32_t nth = 0; nth < block.turn->n_kind; nth++) {
+                fvi_kv_shape shape = fvi_kv_block_shape(geom, &block, layer, nth);
+                uint32_t n_row = fvi_kv_block_rows(&block, list, nth);
+                if (place.extent == NULL) { /* a fresh layer that is not open */
+                    continue;
+                }
+                uint64_t n_bytes = run_payload(seq, &place, &shape, n_row);
+                count_run(self, list, shape.codec, n_bytes, n[nth]);
+            }
         }
-        while (at.list >= list_end) {
-            list_end += geom->layers[++layer].n_kv_head;
-        }
-        span = span_at(span, turn->first + at.token);
-        count_rows(self, layer, list, turn->codec[at.nth], (fovea_modality)span->modality, 1);
     }
 }
 
@@ -225,8 +247,7 @@ static void account_turns(account *self)
     for (uint32_t i = 0; i < seq->n_block; i++) {
         const fvi_kv_turn *turn = seq->blocks[i].turn;
         if (turn != NULL) {
-            const fvi_kv_span *first = span_at(seq->spans, turn->first);
-            (turn->fresh ? account_fresh : account_sealed)(self, turn, first);
+            account_turn(self, &seq->blocks[i], span_at(seq->spans, turn->first));
         }
     }
 }

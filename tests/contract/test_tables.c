@@ -162,6 +162,13 @@ static void test_budgets(void **state)
     }
 }
 
+/* A bound on the error of numbers from -1 to 1; a rotated row reaches further. */
+static float off_by(const fvi_codec *codec)
+{
+    float levels = codec->codes.bits == 0 ? 1024 : (float)((1u << codec->codes.bits) - 1);
+    return (codec->codes.rotated ? 6.0f : 1.01f) / levels;
+}
+
 static void test_codecs(void **state)
 {
     (void)state;
@@ -195,13 +202,14 @@ static void test_codecs(void **state)
                 assert_true(run[j] == 0x5a && run[GUARD + n_bytes + j] == 0x5a);
             }
             codec->decode(run + GUARD, n, dk, dv, 0, n, k2, k_stride, v2, v_stride);
+            float bound = off_by(codec);
             for (size_t j = 0; j < (size_t)n * k_stride; j++) {
                 bool inside = j % k_stride < dk;
-                assert_true(inside ? fabsf(k2[j] - k[j]) < 0.5f : k2[j] == -99);
+                assert_true(inside ? fabsf(k2[j] - k[j]) < 5 * bound : k2[j] == -99);
             }
             for (size_t j = 0; j < (size_t)n * v_stride; j++) {
                 bool inside = j % v_stride < dv;
-                assert_true(inside ? fabsf(v2[j] - v[j]) < 0.1f : v2[j] == -99);
+                assert_true(inside ? fabsf(v2[j] - v[j]) < bound : v2[j] == -99);
             }
             /* a row alone is stored as it is in company */
             uint32_t row = rng_below(&r, n);
@@ -210,8 +218,11 @@ static void test_codecs(void **state)
             codec->encode(alone, 1, dk, dv, 0, 1, k + (size_t)row * k_stride, k_stride,
                           v + (size_t)row * v_stride, v_stride);
             codec->decode(alone, 1, dk, dv, 0, 1, k3, dk, v3, dv);
-            assert_memory_equal(k3, k2 + (size_t)row * k_stride, dk * sizeof *k3);
-            assert_memory_equal(v3, v2 + (size_t)row * v_stride, dv * sizeof *v3);
+            bool groups = codec->encode_rows != NULL && codec->encode_rows(n, dk, dv, 0) > 0;
+            if (!groups) {
+                assert_memory_equal(k3, k2 + (size_t)row * k_stride, dk * sizeof *k3);
+                assert_memory_equal(v3, v2 + (size_t)row * v_stride, dv * sizeof *v3);
+            }
             free(k3);
             free(v3);
             free(alone);

@@ -1,5 +1,5 @@
 /* test_codecs.c - every kind: exact bytes, error bounds from the written-down formula, layouts, hostile
- * values, rows written one by one. */
+ * values, rows written one by one or group by group. */
 #include "kvcompress/codecs.h"
 #include "sdk/base/dtype.h"
 
@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#define MAX_TOKEN 40
+#define MAX_TOKEN 300
 #define MAX_D     256
 
 static uint64_t rng_state = 88172645463325252ull;
@@ -38,24 +38,50 @@ static double ulp16(double x)
     return ldexp(1.0, (exponent < -13 ? -13 : exponent) - 11);
 }
 
-static size_t expected_bytes(fovea_kind kind, size_t n, size_t dk, size_t dv)
+static uint32_t bits_of(fovea_kind kind)
 {
-    size_t groups = (dk + 63) / 64 + (dv + 63) / 64;
-    switch (kind) {
-    case FOVEA_KIND_F32: return n * (dk + dv) * 4;
-    case FOVEA_KIND_F16: return n * (dk + dv) * 2;
-    case FOVEA_KIND_INT8: return n * (dk + dv + 4 * groups);
-    default: return n * ((dk + 1) / 2 + (dv + 1) / 2 + 4 * groups);
-    }
+    static const uint32_t bits[FOVEA_N_KIND] = {32, 16, 8, 4, 2, 4, 2, 4, 2, 4, 2};
+    return bits[kind];
 }
 
-/* Largest error that one group of x may have in a kind. */
-static double bound_of(fovea_kind kind, const float *x, uint32_t n)
+static bool is_rotated(fovea_kind kind)
+{
+    return kind == FOVEA_KIND_INT4_ROT || kind == FOVEA_KIND_INT2_ROT;
+}
+
+/* Whether K (V) of a run has scales per channel. */
+static bool per_channel(fovea_kind kind, bool values, uint32_t n, uint32_t dk, uint32_t dv)
+{
+    bool chan = kind == FOVEA_KIND_INT4_CHAN || kind == FOVEA_KIND_INT2_CHAN;
+    bool kivi = kind == FOVEA_KIND_INT4_KIVI || kind == FOVEA_KIND_INT2_KIVI;
+    return (chan || (kivi && !values)) && n >= FVI_MIN(32, FVI_MIN(dk, dv));
+}
+
+static size_t section_bytes(fovea_kind kind, bool values, size_t n, uint32_t dk, uint32_t dv)
+{
+    size_t bits = bits_of(kind), d = values ? dv : dk, in_word = 32 / bits;
+    if (kind == FOVEA_KIND_F32 || kind == FOVEA_KIND_F16) {
+        return n * d * bits / 8;
+    }
+    if (!per_channel(kind, values, (uint32_t)n, dk, dv)) {
+        return n * ((d * bits + 7) / 8 + 4 * ((d + 63) / 64));
+    }
+    size_t words = values ? (n + in_word - 1) / in_word * d : (d + in_word - 1) / in_word * n;
+    return 4 * words + 4 * d * FVI_MAX(1, n / 64);
+}
+
+static size_t expected_bytes(fovea_kind kind, size_t n, uint32_t dk, uint32_t dv)
+{
+    return section_bytes(kind, false, n, dk, dv) + section_bytes(kind, true, n, dk, dv);
+}
+
+/* Largest error that values x, `stride` apart and sharing a scale, may have in a kind. */
+static double bound_of(fovea_kind kind, const float *x, uint32_t n, size_t stride)
 {
     double low = INFINITY, high = -INFINITY;
     for (uint32_t i = 0; i < n; i++) {
-        low = fmin(low, x[i]);
-        high = fmax(high, x[i]);
+        low = fmin(low, x[i * stride]);
+        high = fmax(high, x[i * stride]);
     }
     double largest = fmax(fabs(low), fabs(high));
     if (kind == FOVEA_KIND_F32) {
@@ -64,26 +90,94 @@ static double bound_of(fovea_kind kind, const float *x, uint32_t n)
     if (kind == FOVEA_KIND_F16) {
         return ulp16(largest) / 2;
     }
-    double levels = kind == FOVEA_KIND_INT8 ? 255 : 15;
+    double levels = (double)(1u << bits_of(kind)) - 1;
     double scale = (high - low + ulp16(low)) / levels * (1 + 0x1p-10) + 0x1p-24;
     return scale / 2 + 4 * largest * 0x1p-23;
 }
 
-static void check_rows(fovea_kind kind, const float *x, const float *y, uint32_t n, uint32_t d)
+static void check_value(fovea_kind kind, double was, double is, double bound)
+{
+    if (!(fabs(was - is) <= bound)) {
+        fail_msg("kind %d: %.9g became %.9g, bound %.3g", kind, was, is, bound);
+    }
+}
+
+static void check_per_token(fovea_kind kind, const float *x, const float *y, uint32_t n, uint32_t d)
 {
     for (uint32_t row = 0; row < n; row++) {
         for (uint32_t first = 0; first < d; first += FVI_GROUP) {
             uint32_t width = FVI_MIN(d - first, (uint32_t)FVI_GROUP);
             const float *a = x + (size_t)row * MAX_D + first;
             const float *b = y + (size_t)row * MAX_D + first;
-            double bound = bound_of(kind, a, width);
+            double bound = bound_of(kind, a, width, 1);
             for (uint32_t c = 0; c < width; c++) {
-                if (!(fabs((double)a[c] - b[c]) <= bound)) {
-                    fail_msg("kind %d d %u: %.9g became %.9g, bound %.3g", kind, d, a[c], b[c],
-                             bound);
-                }
+                check_value(kind, a[c], b[c], bound);
             }
         }
+    }
+}
+
+/* Groups end on multiples of 16 tokens, as evenly as these allow. */
+static void check_per_channel(fovea_kind kind, const float *x, const float *y, uint32_t n,
+                              uint32_t d)
+{
+    uint32_t n_group = FVI_MAX(1u, n / 64), n_step = (n + 15) / 16;
+    for (uint32_t g = 0; g < n_group; g++) {
+        uint32_t first = g * n_step / n_group * 16;
+        uint32_t last = FVI_MIN(n, (g + 1) * n_step / n_group * 16);
+        assert_true(n < 64 || (last - first >= 64 && last - first < 128));
+        for (uint32_t c = 0; c < d; c++) {
+            double bound = bound_of(kind, x + (size_t)first * MAX_D + c, last - first, MAX_D);
+            for (uint32_t t = first; t < last; t++) {
+                check_value(kind, x[(size_t)t * MAX_D + c], y[(size_t)t * MAX_D + c], bound);
+            }
+        }
+    }
+}
+
+/* Rotation keeps lengths: an element's error is at most the root of the sum of the squared bounds of the
+ * rotated row, which is rotated here by the definition of the Hadamard matrix. */
+static void check_rotated(fovea_kind kind, const float *x, const float *y, uint32_t n, uint32_t d)
+{
+    float turned[MAX_D];
+    for (uint32_t row = 0; row < n; row += 7) {
+        const float *a = x + (size_t)row * MAX_D, *b = y + (size_t)row * MAX_D;
+        for (uint32_t first = 0, size; first < d; first += size) {
+            for (size = MAX_D; size > d - first; size /= 2) {
+            }
+            for (uint32_t i = 0; i < size; i++) {
+                double sum = 0;
+                for (uint32_t j = 0; j < size; j++) {
+                    sum += (__builtin_popcount(i & j) % 2 != 0 ? -1.0 : 1.0) * a[first + j];
+                }
+                turned[first + i] = (float)(sum / sqrt(size));
+            }
+        }
+        double squares = 0, largest = 0;
+        for (uint32_t first = 0; first < d; first += FVI_GROUP) {
+            uint32_t width = FVI_MIN(d - first, (uint32_t)FVI_GROUP);
+            double bound = bound_of(kind, turned + first, width, 1);
+            squares += width * bound * bound;
+        }
+        for (uint32_t c = 0; c < d; c++) {
+            largest = fmax(largest, fabs((double)a[c]));
+        }
+        for (uint32_t c = 0; c < d; c++) { /* and what eight stages of sums in f32 lose, twice */
+            check_value(kind, a[c], b[c], sqrt(squares) + 256 * largest * 0x1p-23);
+        }
+    }
+}
+
+static void check_rows(fovea_kind kind, bool values, const float *x, const float *y, uint32_t n,
+                       uint32_t dk, uint32_t dv)
+{
+    uint32_t d = values ? dv : dk;
+    if (is_rotated(kind)) {
+        check_rotated(kind, x, y, n, d);
+    } else if (per_channel(kind, values, n, dk, dv)) {
+        check_per_channel(kind, x, y, n, d);
+    } else {
+        check_per_token(kind, x, y, n, d);
     }
 }
 
@@ -101,7 +195,7 @@ static void test_round_trip(void **state)
     for (uint32_t i = 0; fvi_codec_at(i) != NULL; i++) {
         const fvi_codec *codec = fvi_codec_at(i);
         assert_ptr_equal(fvi_codec_of(codec->kind), codec);
-        for (uint32_t round = 0; round < 120; round++) {
+        for (uint32_t round = 0; round < 60; round++) {
             uint32_t dk = 1 + (uint32_t)(uniform() * MAX_D), dv = 1 + (uint32_t)(uniform() * MAX_D);
             uint32_t n = 1 + (uint32_t)(uniform() * MAX_TOKEN);
             double scale = scales[round % FVI_COUNT(scales)];
@@ -116,8 +210,8 @@ static void test_round_trip(void **state)
                 assert_int_equal(run[b], 0xa5);
             }
             codec->decode(run, n, dk, dv, 0, n, out.k, MAX_D, out.v, MAX_D);
-            check_rows(codec->kind, in.k, out.k, n, dk);
-            check_rows(codec->kind, in.v, out.v, n, dv);
+            check_rows(codec->kind, false, in.k, out.k, n, dk, dv);
+            check_rows(codec->kind, true, in.v, out.v, n, dk, dv);
         }
     }
 }
@@ -148,6 +242,62 @@ static void test_row_by_row(void **state)
     }
 }
 
+/* Group by group, in any order, gives the same bytes as all rows at once; rows read back one by one. */
+static void test_group_by_group(void **state)
+{
+    (void)state;
+    static const uint32_t lengths[] = {31, 32, 63, 64, 127, 128, 129, 193, 300};
+    for (uint32_t i = 0; fvi_codec_at(i) != NULL; i++) {
+        const fvi_codec *codec = fvi_codec_at(i);
+        for (uint32_t j = 0; j < FVI_COUNT(lengths); j++) {
+            const uint32_t n = lengths[j], dk = 70, dv = 33;
+            fill(in.k, FVI_COUNT(in.k), 2, 0.3);
+            fill(in.v, FVI_COUNT(in.v), 2, 0);
+            memset(run, 0x11, sizeof run);
+            memset(other, 0xee, sizeof other);
+            codec->encode(run, n, dk, dv, 0, n, in.k, MAX_D, in.v, MAX_D);
+            for (uint32_t first = 0, n_row; first < n; first += n_row) {
+                n_row = codec->encode_rows != NULL ? codec->encode_rows(n, dk, dv, first) : 0;
+                assert_true(n_row <= FVI_CODEC_ROWS && n_row <= n - first);
+                n_row = n_row > 0 ? n_row : 1;
+                codec->encode(other, n, dk, dv, first, n_row, in.k + (size_t)first * MAX_D, MAX_D,
+                              in.v + (size_t)first * MAX_D, MAX_D);
+            }
+            assert_memory_equal(run, other, codec->bytes(n, dk, dv));
+            codec->decode(run, n, dk, dv, 0, n, out.k, MAX_D, out.v, MAX_D);
+            for (uint32_t row = 0; row < n; row += 3) {
+                float k[70], v[33];
+                codec->decode(run, n, dk, dv, row, 1, k, dk, v, dv);
+                assert_memory_equal(k, out.k + (size_t)row * MAX_D, sizeof k);
+                assert_memory_equal(v, out.v + (size_t)row * MAX_D, sizeof v);
+            }
+        }
+    }
+}
+
+/* More rows never take fewer bytes, whatever the widths: placing and forecasts rely on it. */
+static void test_bytes_never_fall(void **state)
+{
+    (void)state;
+    static const uint32_t widths[] = {1,  2,  5,  15, 16,  17,  31,  32,
+                                      33, 64, 65, 80, 100, 128, 129, 256};
+    for (uint32_t i = 0; fvi_codec_at(i) != NULL; i++) {
+        const fvi_codec *codec = fvi_codec_at(i);
+        for (uint32_t w = 0; w < FVI_COUNT(widths) * FVI_COUNT(widths); w++) {
+            uint32_t dk = widths[w / FVI_COUNT(widths)], dv = widths[w % FVI_COUNT(widths)];
+            assert_int_equal(codec->bytes(0, dk, dv), 0);
+            for (uint32_t n = 1; n < 700; n++) {
+                size_t n_bytes = codec->bytes(n, dk, dv);
+                assert_int_equal(n_bytes, expected_bytes(codec->kind, n, dk, dv));
+                if (n_bytes < codec->bytes(n - 1, dk, dv)) {
+                    fail_msg("%s %u x %u: %u rows take less than %u", codec->name, dk, dv, n,
+                             n - 1);
+                }
+            }
+        }
+    }
+}
+
 /* The layouts that attention kernels rely on, written down by hand. */
 static void test_layout(void **state)
 {
@@ -160,6 +310,14 @@ static void test_layout(void **state)
                              0x00, 0xbc, 0x00, 0x00, 0x00, 0x42};
     assert_int_equal(int4->bytes(1, 5, 2), sizeof want4);
     assert_memory_equal(run, want4, sizeof want4);
+
+    float five[5] = {0, 1, 2, 3, 3};
+    const fvi_codec *int2 = fvi_codec_of(FOVEA_KIND_INT2);
+    int2->encode(run, 1, 5, 2, 0, 1, five, 5, v, 2);
+    /* codes 0 1 2 3 3; byte i holds the elements i, i + 2 and i + 4 */
+    const uint8_t want2[] = {0x38, 0x0d, 0x00, 0x00, 0x3c, 0x00, 0x00, 0x00, 0x00, 0x00, 0x42};
+    assert_int_equal(int2->bytes(1, 5, 2), sizeof want2);
+    assert_memory_equal(run, want2, sizeof want2);
 
     float wide[2] = {0, 255};
     const fvi_codec *int8 = fvi_codec_of(FOVEA_KIND_INT8);
@@ -175,6 +333,41 @@ static void test_layout(void **state)
     const uint8_t want16v[] = {0x00, 0xc0};
     assert_memory_equal(run + 2, want16, 2);
     assert_memory_equal(run + 6, want16v, 2);
+}
+
+/* Words of a run per channel, written down by hand. */
+static void test_channel_layout(void **state)
+{
+    (void)state;
+    /* two tokens of two channels are per channel; channel 0 is 0 and 15, channel 1 is 30 and 0 */
+    float k[4] = {0, 30, 15, 0}, v[4] = {0, 30, 15, 0};
+    const fvi_codec *int4 = fvi_codec_of(FOVEA_KIND_INT4_CHAN);
+    int4->encode(run, 2, 2, 2, 0, 2, k, 2, v, 2);
+    const uint8_t want4[] = {
+        0x00, 0x00, 0x0f, 0x00,
+        0x0f, 0x00, 0x00, 0x00, /* K: a word per token, the second channel high */
+        0x00, 0x00, 0x0f, 0x00,
+        0x0f, 0x00, 0x00, 0x00, /* V: a word per channel, the second token high */
+        0x00, 0x3c, 0x00, 0x00,
+        0x00, 0x40, 0x00, 0x00, /* scale 1 min 0, scale 2 min 0 */
+        0x00, 0x3c, 0x00, 0x00,
+        0x00, 0x40, 0x00, 0x00,
+    };
+    assert_int_equal(int4->bytes(2, 2, 2), sizeof want4);
+    assert_memory_equal(run, want4, sizeof want4);
+
+    /* int2: elements 2 i and 2 i + 1 at the bits 2 i and 16 + 2 i */
+    float row[6] = {3, 0, 0, 1, 0, 3}, six[36];
+    for (uint32_t i = 0; i < 36; i++) {
+        six[i] = i / 6 == 5 ? 0 : row[i % 6] * (float)(i / 6 == 0);
+    }
+    const fvi_codec *int2 = fvi_codec_of(FOVEA_KIND_INT2_CHAN);
+    int2->encode(run, 6, 6, 6, 0, 6, six, 6, six, 6);
+    const uint8_t token0[] = {0x03, 0x00, 0x3c,
+                              0x00}; /* 3 at bit 0; the 1, its group's largest, and 3 */
+    assert_memory_equal(run, token0, sizeof token0);
+    const uint8_t channel0[] = {0x03, 0x00, 0x00, 0x00};
+    assert_memory_equal(run + 24, channel0, sizeof channel0);
 }
 
 static void test_f16_again_same_bytes(void **state)
@@ -225,8 +418,13 @@ static void test_hostile_values(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),     cmocka_unit_test(test_row_by_row),
-        cmocka_unit_test(test_layout),         cmocka_unit_test(test_f16_again_same_bytes),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_row_by_row),
+        cmocka_unit_test(test_group_by_group),
+        cmocka_unit_test(test_bytes_never_fall),
+        cmocka_unit_test(test_layout),
+        cmocka_unit_test(test_channel_layout),
+        cmocka_unit_test(test_f16_again_same_bytes),
         cmocka_unit_test(test_hostile_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

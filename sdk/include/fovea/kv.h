@@ -18,10 +18,17 @@
  *                     of it is held after the plan; below a floor that depends on the prompt it is refused.
  *                     Where everything fits, everything stays, and from 100% on nothing is dropped: that
  *                     is the nominal cache, metadata comes on top
- *   vision=K, text=K  storage kind of kept tokens: f16, int8, int4 (f32 with f32 precision); may stand
- *                     alone, then nothing is dropped
+ *   vision=K, text=K  storage kind of kept tokens (f32 with f32 precision); may stand alone, then nothing
+ *                     is dropped:
+ *                       f16; int8, int4, int2: scales per token and 64 channels;
+ *                       int4-chan, int2-chan: per channel and 64 to 127 tokens, and per token where a list
+ *                         keeps fewer than 32 of the kind: the least error for vision tokens;
+ *                       int4-kivi, int2-kivi: keys per channel, values per token;
+ *                       int4-rot, int2-rot: per token, rotated before
  *   recent=F          share of each list's budget that always goes to the latest tokens (default 0.1)
  *   sinks=N           first tokens that are always kept (default 0)
+ *   exact=N           first tokens that are always kept, and as they are (f16) whatever vision= and text=
+ *                     say (default 0): keys of first tokens stand out, a low kind serves them badly
  *   seed=N            for the scorer `random`
  * A score needs keep= or bytes=, and the other way round. Equal scores: the lower position stays.
  * Presets: none, streaming, random, vl-cache; by published methods: snapkv, h2o, tova, l2, keydiff, expected,

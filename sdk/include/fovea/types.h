@@ -21,10 +21,16 @@ typedef enum fovea_modality {
 typedef enum fovea_kind {
     FOVEA_KIND_F32 = 0, /* only with FOVEA_PRECISION_F32 */
     FOVEA_KIND_F16 = 1,
-    FOVEA_KIND_INT8 = 2,
+    FOVEA_KIND_INT8 = 2, /* scales per token */
     FOVEA_KIND_INT4 = 3,
     FOVEA_KIND_INT2 = 4,
-    FOVEA_N_KIND = 5,
+    FOVEA_KIND_INT4_CHAN = 5, /* scales per channel */
+    FOVEA_KIND_INT2_CHAN = 6,
+    FOVEA_KIND_INT4_KIVI = 7, /* keys per channel, values per token */
+    FOVEA_KIND_INT2_KIVI = 8,
+    FOVEA_KIND_INT4_ROT = 9, /* per token, rotated before */
+    FOVEA_KIND_INT2_ROT = 10,
+    FOVEA_N_KIND = 11,
 } fovea_kind;
 
 typedef enum fovea_precision {
