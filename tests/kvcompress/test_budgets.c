@@ -1,0 +1,348 @@
+/* test_budgets.c - every budget against its formula, exact sums, PrefixKV's threshold, and what AdaKV buys:
+ * less error of the attention's output at equal bytes, in memory that really falls. */
+#include "kv_bench.h"
+
+#include <stdio.h>
+
+static void observe_needs(bench *b, uint32_t needs)
+{
+    assert_int_equal(fvi_kv_obs_new(&fvi_alloc_default, &b->g.geom, b->prompt.n_token, needs, &b->obs),
+                     FOVEA_OK);
+    fvi_kv_obs_set_spans(b->obs, b->prompt.spans, b->prompt.n_span);
+    for (uint32_t plane = 0; plane < FVI_N_PLANE; plane++) {
+        for (size_t i = 0; b->obs->plane[plane] != NULL && i < (size_t)b->obs->n_list * b->obs->n_token; i++) {
+            b->obs->plane[plane][i] = expf(4 * rng_float(&b->r));
+        }
+    }
+    for (uint32_t layer = 0; b->obs->density != NULL && layer < b->obs->n_layer; layer++) {
+        b->obs->density[layer] = pow(rng_float(&b->r), 4);
+    }
+}
+
+static void weigh(const bench *b, const char *budget, const float *scores, uint64_t total, double *weights)
+{
+    char text[64];
+    snprintf(text, sizeof text, "score=random,budget=%s,keep=0.5", budget);
+    const fvi_budget_ctx ctx = {.alloc = &fvi_alloc_default, .geom = &b->g.geom, .obs = b->obs,
+                                .scores = scores, .n_token = b->prompt.n_token, .total = total,
+                                .min_list = 1};
+    assert_int_equal(recipe_of(text).budget->weigh(&ctx, weights), FOVEA_OK);
+}
+
+/* Every budget, with every share: the slots add up, and the bytes are what the ledger says. */
+static void test_exact_sums(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; fovea_recipe_name("budgets", i) != NULL; i++) {
+        for (uint32_t round = 0; round < 30; round++) {
+            char text[96];
+            bench b;
+            snprintf(text, sizeof text, "score=random,budget=%s,bytes=10%%", fovea_recipe_name("budgets", i));
+            if (recipe_of(text).budget->weigh == NULL) { /* chooses kinds itself, by bytes */
+                break;
+            }
+            bench_open(&b, 900 * i + round + 1);
+            test_geom_random(&b.g, &b.r);
+            bench_pool(&b);
+            shaped_prompt(&b, round % 4);
+            prefill(&b, false);
+            uint32_t permille = 1 + rng_below(&b.r, 999);
+            snprintf(text, sizeof text, "score=random,budget=%s,keep=0.%03u", fovea_recipe_name("budgets", i),
+                     permille);
+            observe_needs(&b, recipe_of(text).budget->needs);
+            fvi_kv_plan *plan = plan_of(&b, text);
+            uint64_t n_list = fvi_kv_geom_n_list(&b.g.geom), sum = 0;
+            uint64_t want = (n_list * b.prompt.n_token * permille + 500) / 1000;
+            for (uint32_t list = 0; list < n_list; list++) {
+                sum += kept_of(plan, list);
+            }
+            assert_int_equal(sum, FVI_MAX(want, n_list));
+            assert_int_equal(plan->n_slot, sum);
+            fvi_kv_plan_free(&plan);
+            bench_close(&b);
+        }
+    }
+}
+
+static void open_lists(bench *b, uint64_t seed, uint32_t n_layer, uint32_t n_kv_head)
+{
+    bench_open(b, seed);
+    test_geom_same(&b->g, n_layer, n_kv_head, 16, FOVEA_KIND_F16);
+    test_prompt_add(&b->prompt, FOVEA_MODALITY_TEXT, 15);
+    test_prompt_add(&b->prompt, FOVEA_MODALITY_VISION, 70);
+    test_prompt_add(&b->prompt, FOVEA_MODALITY_TEXT, 15);
+}
+
+static void test_pyramid(void **state)
+{
+    (void)state;
+    bench b;
+    double weights[6];
+    open_lists(&b, 3, 3, 2);
+    weigh(&b, "pyramid", NULL, 100, weights);
+    const double want[] = {1.95, 1.95, 1, 1, 0.05, 0.05};
+    for (uint32_t i = 0; i < 6; i++) {
+        assert_true(fabs(weights[i] - want[i]) < 1e-12);
+    }
+    open_lists(&b, 3, 1, 2);
+    weigh(&b, "pyramid", NULL, 100, weights);
+    assert_true(weights[0] > 0 && weights[0] == weights[1]);
+}
+
+/* Softmax of the two entropies; spread layers get more; nothing to tell apart without both modalities. */
+static void test_entropy(void **state)
+{
+    (void)state;
+    bench b;
+    open_lists(&b, 4, 3, 2);
+    observe_needs(&b, FVI_NEED_TEXT_MASS | FVI_NEED_VISION_MASS);
+    double want[3], weights[6], sum = 0;
+    for (uint32_t layer = 0; layer < 3; layer++) {
+        double entropy = 0;
+        for (uint32_t head = 0; head < 2; head++) {
+            for (uint32_t to_vision = 0; to_vision < 2; to_vision++) {
+                const float *mass =
+                    b.obs->plane[to_vision ? FVI_PLANE_TEXT_MASS : FVI_PLANE_VISION_MASS] +
+                    (layer * 2 + head) * 100;
+                double total = 0;
+                for (uint32_t t = 0; t < 100; t++) {
+                    total += (t >= 15 && t < 85) == to_vision ? mass[t] : 0;
+                }
+                for (uint32_t t = 0; t < 100; t++) {
+                    double p = mass[t] / total;
+                    entropy -= (t >= 15 && t < 85) == to_vision ? p * log(p) / 2 : 0;
+                }
+            }
+        }
+        want[layer] = exp(entropy);
+        sum += want[layer];
+    }
+    weigh(&b, "entropy", NULL, 100, weights);
+    for (uint32_t i = 0; i < 6; i++) {
+        double share = weights[i] / (weights[0] + weights[2] + weights[4]);
+        assert_true(fabs(share - want[i / 2] / sum) < 1e-9);
+    }
+    bench_close(&b);
+    bench_open(&b, 5);
+    test_geom_same(&b.g, 3, 2, 16, FOVEA_KIND_F16);
+    test_prompt_add(&b.prompt, FOVEA_MODALITY_TEXT, 40);
+    observe_needs(&b, FVI_NEED_TEXT_MASS | FVI_NEED_VISION_MASS);
+    memset(b.obs->plane[FVI_PLANE_VISION_MASS], 0, 6 * 40 * sizeof(float));
+    weigh(&b, "entropy", NULL, 50, weights);
+    for (uint32_t i = 0; i < 6; i++) {
+        assert_true(weights[i] == weights[0] && weights[i] > 0);
+    }
+    bench_close(&b);
+}
+
+static void test_cake(void **state)
+{
+    (void)state;
+    bench b;
+    open_lists(&b, 6, 3, 2);
+    observe_needs(&b, FVI_NEED_RECENT_MASS | FVI_NEED_RECENT_SQUARE | FVI_NEED_RECENT_INFO);
+    double weights[6], want[3] = {0};
+    for (uint32_t layer = 0; layer < 3; layer++) {
+        double entropy = 0, variance = 0;
+        for (uint32_t i = layer * 200; i < layer * 200 + 200; i++) {
+            float mean = b.obs->plane[FVI_PLANE_RECENT_MASS][i] / 32;
+            b.obs->plane[FVI_PLANE_RECENT_SQUARE][i] += mean * mean * 32; /* as squares of such rows can be */
+            entropy += b.obs->plane[FVI_PLANE_RECENT_INFO][i];
+            variance += b.obs->plane[FVI_PLANE_RECENT_SQUARE][i] / 32 - mean * mean;
+        }
+        want[layer] = entropy * variance / 4;
+    }
+    weigh(&b, "cake", NULL, 100, weights);
+    for (uint32_t i = 0; i < 6; i++) {
+        assert_true(fabs(weights[i] / weights[0] - want[i / 2] / want[0]) < 1e-4 * want[i / 2] / want[0]);
+    }
+    bench_close(&b);
+}
+
+static int by_falling(const void *a, const void *b)
+{
+    return (*(const double *)a < *(const double *)b) - (*(const double *)a > *(const double *)b);
+}
+
+/* One threshold for all layers: the total is hit within one slot, and every layer keeps the least number of
+ * tokens that reaches the same share. */
+static void test_prefix_threshold(void **state)
+{
+    (void)state;
+    for (uint32_t round = 0; round < 60; round++) {
+        enum { L = 5, N = 100 };
+        bench b;
+        double weights[L], sum = 0, low = 0, high = 1;
+        static float scores[L * N];
+        open_lists(&b, 40 + round, L, 1);
+        for (uint32_t i = 0; i < L * N; i++) { /* layers differ in how steep they are */
+            scores[i] = expf((float)(1 + i / N) * rng_float(&b.r)) - (round % 2 == 0 ? 0 : 3.0f);
+        }
+        uint64_t total = 2 * L + rng_below(&b.r, L * N - 2 * L);
+        weigh(&b, "prefix", scores, total, weights);
+        for (uint32_t layer = 0; layer < L; layer++) {
+            double part[N], least = 0, all = 0, before = 0;
+            for (uint32_t t = 0; t < N; t++) {
+                part[t] = (double)scores[layer * N + t];
+                least = fmin(least, part[t]);
+            }
+            for (uint32_t t = 0; t < N; t++) {
+                part[t] -= least;
+                all += part[t];
+            }
+            qsort(part, N, sizeof *part, by_falling);
+            for (uint32_t t = 0; t + 1 < weights[layer]; t++) {
+                before += part[t];
+            }
+            /* the threshold lies above what one token less reaches and not above what is reached */
+            low = fmax(low, before / all);
+            high = fmin(high, (before + part[(uint32_t)weights[layer] - 1]) / all);
+            sum += weights[layer];
+        }
+        assert_true(sum <= (double)total && sum >= (double)total - 1);
+        assert_true(low <= high + 1e-12);
+        bench_close(&b);
+    }
+}
+
+/* AdaKV by hand: of 4 slots, 3 of the best scores lie in head 0 and 1 in head 1. */
+static void test_adakv_counts(void **state)
+{
+    (void)state;
+    bench b;
+    bench_open(&b, 8);
+    test_geom_same(&b.g, 1, 2, 16, FOVEA_KIND_F16);
+    test_prompt_add(&b.prompt, FOVEA_MODALITY_TEXT, 5);
+    const float scores[10] = {9, 8, 7, 1, 2, 6, 3, 0, 1, 2};
+    double weights[2];
+    weigh(&b, "adakv", scores, 4, weights);
+    assert_true(fabs(weights[0] - (0.8 * 3 + 0.2 * 2)) < 1e-12);
+    assert_true(fabs(weights[1] - (0.8 * 1 + 0.2 * 2)) < 1e-12);
+    const float tied[10] = {5, 5, 5, 0, 0, 5, 0, 0, 0, 0}; /* 2 slots for 4 equal ones: 3/4 and 1/4 */
+    weigh(&b, "adakv", tied, 2, weights);
+    assert_true(fabs(weights[0] - (0.8 * 1.5 + 0.2)) < 1e-12);
+    assert_true(fabs(weights[1] - (0.8 * 0.5 + 0.2)) < 1e-12);
+    rng r = {.state = 3};
+    for (uint32_t round = 0; round < 200; round++) { /* counts of a layer add up to its slots */
+        float many[2 * 5];
+        for (uint32_t i = 0; i < 10; i++) {
+            many[i] = (float)rng_below(&r, round % 2 == 0 ? 4 : 1000);
+        }
+        uint64_t total = 2 + rng_below(&r, 9);
+        weigh(&b, "adakv", many, total, weights);
+        assert_true(fabs(weights[0] + weights[1] - (double)total) < 1e-9);
+    }
+}
+
+/* ---- what AdaKV buys ---- */
+
+enum { HEADS = 4, D = 16, N_TOKEN = 100 };
+
+/* Output of a head's query over what its list holds now. */
+static void attend(const bench *b, uint32_t head, const float *q, double *out)
+{
+    const fvi_list_view *list = &fvi_kv_seq_lists(b->seq, 0)[head];
+    double sum = 0;
+    memset(out, 0, D * sizeof *out);
+    for (uint32_t i = 0; i < list->n_run; i++) {
+        const fvi_run_view *run = &list->runs[i];
+        for (uint32_t row = 0; row < run->n_token; row++) {
+            float k[D], v[D];
+            double x = 0;
+            run->codec->decode(run->data, run->capacity, D, D, row, 1, k, D, v, D);
+            for (uint32_t c = 0; c < D; c++) {
+                x += (double)q[c] * k[c];
+            }
+            sum += exp(x);
+            for (uint32_t c = 0; c < D; c++) {
+                out[c] += exp(x) * v[c];
+            }
+        }
+    }
+    for (uint32_t c = 0; c < D; c++) {
+        out[c] /= sum;
+    }
+}
+
+/* A layer whose heads differ in how sharp they are: keys and values are drawn from the seed, the observed
+ * attention is the query's own. Returns the L1 error of the layer's output, and the bytes held after. */
+static double planted_error(uint64_t seed, const char *recipe, size_t *full_bytes, size_t *held_bytes)
+{
+    bench b;
+    bench_open(&b, seed);
+    test_geom_same(&b.g, 1, HEADS, D, FOVEA_KIND_F32);
+    bench_pool(&b);
+    test_prompt_add(&b.prompt, FOVEA_MODALITY_VISION, N_TOKEN);
+    prefill(&b, true);
+    observe_needs(&b, FVI_NEED_WINDOW_MASS);
+    float q[HEADS][D];
+    double whole[HEADS][D], error = 0;
+    for (uint32_t head = 0; head < HEADS; head++) {
+        double sum = 0;
+        float *mass = b.obs->plane[FVI_PLANE_WINDOW_MASS] + head * N_TOKEN;
+        for (uint32_t c = 0; c < D; c++) {
+            q[head][c] = (float)(head * head) * rng_float(&b.r);
+        }
+        attend(&b, head, q[head], whole[head]);
+        const fvi_run_view *run = fvi_kv_seq_lists(b.seq, 0)[head].runs;
+        for (uint32_t t = 0, row = 0; t < N_TOKEN; t++, row++) {
+            float k[D], x = 0;
+            if (row == run->n_token) {
+                row = 0;
+                run++;
+            }
+            run->codec->decode(run->data, run->capacity, D, D, row, 1, k, D, NULL, D);
+            for (uint32_t c = 0; c < D; c++) {
+                x += q[head][c] * k[c];
+            }
+            mass[t] = expf(x);
+            sum += mass[t];
+        }
+        for (uint32_t t = 0; t < N_TOKEN; t++) {
+            mass[t] /= (float)sum;
+        }
+    }
+    *full_bytes = fvi_kv_pool_used(b.pool);
+    fvi_kv_plan *plan = plan_of(&b, recipe);
+    assert_int_equal(fvi_kv_plan_apply(b.seq, plan), FOVEA_OK);
+    *held_bytes = fvi_kv_pool_used(b.pool);
+    fvi_kv_plan_free(&plan);
+    for (uint32_t head = 0; head < HEADS; head++) {
+        double out[D];
+        attend(&b, head, q[head], out);
+        for (uint32_t c = 0; c < D; c++) {
+            error += fabs(out[c] - whole[head][c]);
+        }
+    }
+    bench_close(&b);
+    return error;
+}
+
+static void test_adakv_gain(void **state)
+{
+    (void)state;
+    double uniform = 0, adaptive = 0;
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        size_t full, held, held_uniform;
+        uniform += planted_error(seed, "score=post-vision,budget=uniform,recent=0,bytes=30%,text=f32,vision=f32",
+                                 &full, &held_uniform);
+        adaptive += planted_error(seed, "score=post-vision,budget=adakv,recent=0,bytes=30%,text=f32,vision=f32",
+                                  &full, &held);
+        size_t apart = held > held_uniform ? held - held_uniform : held_uniform - held;
+        assert_true(apart <= 2 * D * sizeof(float) * 2); /* two rows */
+        assert_true(held * 4 < full);
+    }
+    print_message("output error, uniform %.3f, adakv %.3f\n", uniform, adaptive);
+    assert_true(adaptive < uniform);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_exact_sums),       cmocka_unit_test(test_pyramid),
+        cmocka_unit_test(test_entropy),          cmocka_unit_test(test_cake),
+        cmocka_unit_test(test_prefix_threshold), cmocka_unit_test(test_adakv_counts),
+        cmocka_unit_test(test_adakv_gain),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
