@@ -2,7 +2,8 @@
  *
  * Random queries, keys and values of two turns stand in a real f32 sequence; rows come in uneven blocks, with
  * groups of 1 to 4 query heads, and the second turn's rows also look at the first turn's. */
-#include "kvcompress/seq.h"
+#include "kvcompress/recipe.h"
+#include "kvcompress/select.h"
 #include "sdk/engine/observe.h"
 #include "tests/kvcompress/kv_test.h"
 
@@ -366,6 +367,70 @@ static void test_expected(void **state)
     scene_close(&s);
 }
 
+/* Of the tokens in `wanted`, how many a scorer puts among its best tenth, in the list where it does worst. */
+static uint32_t found_by(const scene *s, const fvi_kv_obs *obs, const char *text, const uint8_t *wanted)
+{
+    fvi_recipe recipe;
+    fovea_error err;
+    uint32_t n = obs->n_token, sort[4 * MAX_TOKEN], least = UINT32_MAX;
+    float scores[2 * MAX_TOKEN];
+    assert_int_equal(fvi_recipe_parse(text, &recipe, &err), FOVEA_OK);
+    const fvi_score_ctx ctx = {.alloc = &fvi_alloc_default, .geom = &s->g.geom, .obs = obs,
+                               .spans = s->prompt.spans, .n_span = s->prompt.n_span, .n_token = n};
+    for (uint32_t list = 0; list < 4; list++) {
+        uint32_t n_found = 0;
+        assert_int_equal(recipe.scorer->score(&ctx, list / 2, scores), FOVEA_OK);
+        fvi_select_sort(scores + list % 2 * n, n, sort);
+        for (uint32_t i = 0; i < n / 10; i++) {
+            n_found += wanted[sort[i]];
+        }
+        least = FVI_MIN(least, n_found);
+    }
+    return least;
+}
+
+/* The question looks for one direction and the picture's own rows for another: post-vision keeps the planted
+ * evidence at 10%, accumulated attention keeps what the picture is occupied with. */
+static void test_planted_evidence(void **state)
+{
+    (void)state;
+    enum { D = 16, FIRST = 10, N_VISION = 130 };
+    scene s;
+    scene_open(&s, 21, 4, 2, D);
+    test_prompt_add(&s.prompt, FOVEA_MODALITY_TEXT, FIRST);
+    test_prompt_add(&s.prompt, FOVEA_MODALITY_VISION, N_VISION);
+    test_prompt_add(&s.prompt, FOVEA_MODALITY_TEXT, 10);
+    uint8_t evidence[MAX_TOKEN] = {0};
+    for (uint32_t t = 0; t < s.prompt.n_token; t++) {
+        bool is_vision = t >= FIRST && t < FIRST + N_VISION;
+        bool lures = is_vision && t % 8 == 1;
+        evidence[t] = is_vision && t % 25 == 3;
+        for (uint32_t layer = 0; layer < 2; layer++) {
+            for (uint32_t i = 0; i < 2 * D; i++) {
+                float *k = s.k + ((size_t)layer * POSITIONS + t) * 2 * D + i;
+                *k = 0.1f * *k + (evidence[t] && i % D == 0 ? 4.0f : 0) + (lures && i % D == 1 ? 4.0f : 0);
+            }
+            for (uint32_t i = 0; i < 4 * D; i++) {
+                float *q = s.q + ((size_t)layer * MAX_TOKEN + t) * 4 * D + i;
+                *q = 0.1f * *q + (!is_vision && i % D == 0 ? 8.0f : 0) + (is_vision && i % D == 1 ? 8.0f : 0);
+            }
+        }
+    }
+    fvi_kv_obs *obs = NULL;
+    fvi_observer observer;
+    assert_int_equal(fvi_kv_obs_new(&fvi_alloc_default, &s.g.geom, s.prompt.n_token, FVI_NEED_ALL, &obs),
+                     FOVEA_OK);
+    fvi_kv_obs_set_spans(obs, s.prompt.spans, s.prompt.n_span);
+    assert_int_equal(fvi_observer_open(&s.model, obs, 0, s.frequency, &observer), FOVEA_OK);
+    assert_int_equal(pass_turn(&s, &observer), FOVEA_OK);
+    fvi_observer_close(&observer);
+    assert_int_equal(found_by(&s, obs, "vl-cache:keep=0.1", evidence), 5);
+    assert_in_range(found_by(&s, obs, "h2o:keep=0.1", evidence), 0, 2);
+    assert_in_range(found_by(&s, obs, "random:keep=0.1", evidence), 0, 3);
+    fvi_kv_obs_unref(&obs);
+    scene_close(&s);
+}
+
 /* Only what is asked for is held, and every failed allocation is an error without a leak. */
 static void test_needs_and_memory(void **state)
 {
@@ -414,6 +479,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_planes),
         cmocka_unit_test(test_expected),
+        cmocka_unit_test(test_planted_evidence),
         cmocka_unit_test(test_needs_and_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
