@@ -95,6 +95,9 @@ fovea_status fvi_apportion(const double *weights, uint32_t n, uint64_t total, ui
         scratch[i] = x - out[i];
         given += out[i];
     }
+    if (given > total) {
+        return FOVEA_ERR_INTERNAL;
+    }
     share_rest(total - given, scratch, n, high, out);
     return FOVEA_OK;
 }
