@@ -46,8 +46,8 @@ static float kth_largest(float *values, size_t n, size_t k)
 }
 
 /* scores, scratch: [n_head, n_token]. Scores equal to the last one taken share what is left of k. */
-static void weigh_layer(const float *scores, float *scratch, uint32_t n_head, uint32_t n_token, size_t k,
-                        double *weights)
+static void weigh_layer(const float *scores, float *scratch, uint32_t n_head, uint32_t n_token,
+                        size_t k, double *weights)
 {
     size_t n = (size_t)n_head * n_token, n_above = 0, n_equal = 0;
     memcpy(scratch, scores, n * sizeof *scratch);

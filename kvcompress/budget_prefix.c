@@ -17,7 +17,8 @@ static int by_falling(const void *a, const void *b)
 }
 
 /* part[o]: share of the o + 1 best tokens of a layer. Scores may be negative: the least one counts 0. */
-static void cumulate(const float *scores, uint32_t n_head, uint32_t n_token, double *part /* [n_token] */)
+static void cumulate(const float *scores, uint32_t n_head, uint32_t n_token,
+                     double *part /* [n_token] */)
 {
     double least = 0, sum = 0, total = 0;
     for (uint32_t t = 0; t < n_token; t++) {

@@ -11,7 +11,8 @@ static float pooled(fvi_pool how, const float *values, uint32_t n)
     return how == FVI_POOL_MAX ? most : sum / (float)n;
 }
 
-void fvi_planes_pool(const fvi_score_ctx *ctx, fvi_pool how, uint32_t n_row, const float *rows, float *out)
+void fvi_planes_pool(const fvi_score_ctx *ctx, fvi_pool how, uint32_t n_row, const float *rows,
+                     float *out)
 {
     const uint32_t reach = FVI_POOL_WIDTH / 2;
     for (uint32_t row = 0; row < n_row; row++) {

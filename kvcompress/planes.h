@@ -20,7 +20,8 @@ static inline size_t fvi_plane_count(const fvi_score_ctx *ctx, uint32_t layer)
 }
 
 /* [n_kv_head(layer), n_token] of a plane. */
-static inline const float *fvi_plane_rows(const fvi_score_ctx *ctx, fvi_kv_plane plane, uint32_t layer)
+static inline const float *fvi_plane_rows(const fvi_score_ctx *ctx, fvi_kv_plane plane,
+                                          uint32_t layer)
 {
     size_t list = fvi_kv_geom_first_list(ctx->geom, layer);
     return ctx->obs->plane[plane] + list * ctx->n_token;
@@ -28,6 +29,7 @@ static inline const float *fvi_plane_rows(const fvi_score_ctx *ctx, fvi_kv_plane
 
 /* Each token takes the mean or the maximum over up to FVI_POOL_WIDTH neighbours of its own span: an image
  * lends nothing to the text beside it. rows, out: [n_row, n_token], apart from each other. */
-void fvi_planes_pool(const fvi_score_ctx *ctx, fvi_pool how, uint32_t n_row, const float *rows, float *out);
+void fvi_planes_pool(const fvi_score_ctx *ctx, fvi_pool how, uint32_t n_row, const float *rows,
+                     float *out);
 
 #endif

@@ -20,13 +20,13 @@ static uint32_t next_of(const uint32_t *order, uint32_t *at, const uint8_t *take
 }
 
 /* by_mass, by_bound: [n] positions, best first. taken: [n], zero. */
-static void take_turns(const uint32_t *by_mass, const uint32_t *by_bound, uint8_t *taken, uint32_t n,
-                       float *out)
+static void take_turns(const uint32_t *by_mass, const uint32_t *by_bound, uint8_t *taken,
+                       uint32_t n, float *out)
 {
     uint32_t at_mass = 0, at_bound = 0;
     for (uint32_t i = 0; i < n; i++) {
-        uint32_t t = i % 2 == 0 ? next_of(by_mass, &at_mass, taken)
-                                : next_of(by_bound, &at_bound, taken);
+        uint32_t t =
+            i % 2 == 0 ? next_of(by_mass, &at_mass, taken) : next_of(by_bound, &at_bound, taken);
         taken[t] = 1;
         out[t] = (float)(n - i);
     }

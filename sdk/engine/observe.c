@@ -61,9 +61,9 @@ void fvi_observer_close(fvi_observer *self)
     if (self->model == NULL) {
         return;
     }
-    void *buffers[] = {self->q, self->hits, self->mass, self->n_visible, self->sums, self->k, self->v,
-                       self->wide, self->slice, self->logits, self->centre, self->turn,
-                       self->query_sum, self->query_square, self->moment};
+    void *buffers[] = {self->q,      self->hits, self->mass,      self->n_visible,    self->sums,
+                       self->k,      self->v,    self->wide,      self->slice,        self->logits,
+                       self->centre, self->turn, self->query_sum, self->query_square, self->moment};
     for (size_t i = 0; i < FVI_COUNT(buffers); i++) {
         fvi_free(self->model->alloc, buffers[i]);
     }
@@ -71,8 +71,8 @@ void fvi_observer_close(fvi_observer *self)
 }
 
 /* Column sums of rows row..row+m-1, whose queries lie at q, into self->mass. */
-static fovea_status attend(fvi_observer *self, const fvi_list_view *lists, const float *q, uint32_t row,
-                           uint32_t m, uint64_t *hits)
+static fovea_status attend(fvi_observer *self, const fvi_list_view *lists, const float *q,
+                           uint32_t row, uint32_t m, uint64_t *hits)
 {
     const fvi_decoder_config *c = &self->model->config;
     size_t width = 0;

@@ -11,16 +11,16 @@
 #include "kvcompress/policy.h"
 #include "sdk/engine/model.h"
 
-#define FVI_OBSERVE_CHUNK    64  /* cached rows decoded at a time */
-#define FVI_OBSERVE_QUERIES  256 /* at most so many rows make the statistics of queries */
-#define FVI_OBSERVE_FUTURE   512 /* positions after the turn that expected attention averages over */
-#define FVI_OBSERVE_SINKS    4   /* first rows of a prompt, unlike any other query */
+#define FVI_OBSERVE_CHUNK   64  /* cached rows decoded at a time */
+#define FVI_OBSERVE_QUERIES 256 /* at most so many rows make the statistics of queries */
+#define FVI_OBSERVE_FUTURE  512 /* positions after the turn that expected attention averages over */
+#define FVI_OBSERVE_SINKS   4   /* first rows of a prompt, unlike any other query */
 
 typedef struct fvi_observer {
     const fvi_model *model;
     fvi_kv_obs *obs;
     uint32_t first_position;
-    float *q;            /* [n_kept, n_head, dk] of the last n_kept rows */
+    float *q; /* [n_kept, n_head, dk] of the last n_kept rows */
     uint32_t n_kept;
     uint64_t *hits;      /* [n_head] */
     float **mass;        /* [n_kv_head], into `sums` */
@@ -36,9 +36,10 @@ typedef struct fvi_observer {
     float *turn;         /* [2, dk / 2] mean cosine and sine of future positions */
     float *query_sum;    /* [n_head, dk] queries before RoPE */
     float *query_square; /* [n_head, dk, dk] */
-    float *moment;       /* [dk + dk * dk] mean and covariance of one head, as future positions turn them */
+    float
+        *moment; /* [dk + dk * dk] mean and covariance of one head, as future positions turn them */
     uint32_t n_query;
-    size_t n_bytes;      /* of all buffers */
+    size_t n_bytes; /* of all buffers */
 } fvi_observer;
 
 /* inverse_frequency: [head_dim / 2] of RoPE. On failure nothing is held. */
@@ -47,9 +48,8 @@ fovea_status fvi_observer_open(const fvi_model *model, fvi_kv_obs *obs, uint32_t
 void fvi_observer_close(fvi_observer *observer);
 /* Query rows row..row+m-1 of a layer, in order; the keys of these and all earlier rows are stored. */
 fovea_status fvi_observer_rows(fvi_observer *observer, uint32_t layer, const fvi_list_view *lists,
-                               const float *q /* [m, n_head, dk] */,
-                               const float *cosine, const float *sine /* [m, dk / 2] */, uint32_t row,
-                               uint32_t m);
+                               const float *q /* [m, n_head, dk] */, const float *cosine,
+                               const float *sine /* [m, dk / 2] */, uint32_t row, uint32_t m);
 /* All rows of the layer have passed. */
 fovea_status fvi_observer_layer(fvi_observer *observer, uint32_t layer, const fvi_list_view *lists);
 

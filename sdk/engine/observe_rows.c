@@ -11,8 +11,8 @@
 
 #include <math.h>
 
-#define NEEDS_ROWS                                                                                     \
-    (FVI_NEED_KEY_NORM | FVI_NEED_KEY_LIKENESS | FVI_NEED_VALUE_NORM | FVI_NEED_VALUE_BOUND |          \
+#define NEEDS_ROWS                                                                                 \
+    (FVI_NEED_KEY_NORM | FVI_NEED_KEY_LIKENESS | FVI_NEED_VALUE_NORM | FVI_NEED_VALUE_BOUND |      \
      FVI_NEED_EXPECTED_MASS)
 
 fovea_status fvi_observer_open_rows(fvi_observer *self, const float *inverse_frequency)
@@ -218,7 +218,8 @@ static void observe_lengths(fvi_observer *self, uint32_t layer, uint32_t head,
             const float *k = self->k + (size_t)row * d, *v = self->v + (size_t)row * d;
             uint32_t t = walk.at + row;
             if (fvi_observer_needs(self, FVI_NEED_KEY_NORM)) {
-                fvi_observer_plane(self, FVI_PLANE_KEY_NORM, layer, head)[t] = (float)length_of(k, d);
+                fvi_observer_plane(self, FVI_PLANE_KEY_NORM, layer, head)[t] =
+                    (float)length_of(k, d);
             }
             if (fvi_observer_needs(self, FVI_NEED_VALUE_NORM)) {
                 fvi_observer_plane(self, FVI_PLANE_VALUE_NORM, layer, head)[t] =
@@ -233,11 +234,20 @@ static void observe_lengths(fvi_observer *self, uint32_t layer, uint32_t head,
 }
 
 /* self->wide [m, n] = x [m, head_dim] times w [n, head_dim] */
-static fovea_status product(fvi_observer *self, const float *x, const float *w, uint32_t m, uint32_t n)
+static fovea_status product(fvi_observer *self, const float *x, const float *w, uint32_t m,
+                            uint32_t n)
 {
     uint32_t d = self->model->config.head_dim;
-    fvi_linear_args args = {.x = x, .x_stride = d, .w = w, .w_dtype = FVI_DTYPE_F32, .y = self->wide,
-                            .y_stride = n, .m = m, .n = n, .k = d, .rows = FVI_ROWS_DECODE};
+    fvi_linear_args args = {.x = x,
+                            .x_stride = d,
+                            .w = w,
+                            .w_dtype = FVI_DTYPE_F32,
+                            .y = self->wide,
+                            .y_stride = n,
+                            .m = m,
+                            .n = n,
+                            .k = d,
+                            .rows = FVI_ROWS_DECODE};
     return self->model->backend->ops.linear(self->model->backend, &args);
 }
 
@@ -317,7 +327,8 @@ static fovea_status observe_expected(fvi_observer *self, uint32_t layer, uint32_
     return FOVEA_OK;
 }
 
-fovea_status fvi_observer_cached_rows(fvi_observer *self, uint32_t layer, const fvi_list_view *lists)
+fovea_status fvi_observer_cached_rows(fvi_observer *self, uint32_t layer,
+                                      const fvi_list_view *lists)
 {
     for (uint32_t head = 0; head < self->model->config.n_kv_head; head++) {
         if (fvi_observer_needs(self,

@@ -19,12 +19,14 @@
 
 static const char *const pictures[] = {"kites.png", "many.png", "shapes.png", "signs.png"};
 
-static fvi_kv_obs *observed(harness *h, const fvi_turn *turn, uint32_t window_first, int32_t *answer)
+static fvi_kv_obs *observed(harness *h, const fvi_turn *turn, uint32_t window_first,
+                            int32_t *answer)
 {
     fvi_kv_seq *seq = NULL;
     fvi_kv_obs *obs = NULL;
     uint32_t n = (uint32_t)turn->ids.n;
-    assert_int_equal(fvi_kv_obs_new(&fvi_alloc_default, &h->model->geom, n, FVI_NEED_ALL, &obs), FOVEA_OK);
+    assert_int_equal(fvi_kv_obs_new(&fvi_alloc_default, &h->model->geom, n, FVI_NEED_ALL, &obs),
+                     FOVEA_OK);
     fvi_kv_obs_set_spans(obs, turn->spans, turn->n_span);
     obs->window_first = window_first < n ? window_first : obs->window_first;
     assert_int_equal(fvi_kv_seq_new(&fvi_alloc_default, h->pool, &h->model->geom, &seq), FOVEA_OK);
@@ -51,7 +53,8 @@ static void add_answer(fvi_turn *turn, const int32_t *answer)
 static double overlap(const float *score, const float *mass, uint32_t n)
 {
     uint32_t k = (uint32_t)(KEPT * n), n_hit = 0;
-    uint32_t *best = malloc(4 * (size_t)n * sizeof *best), *wanted = malloc(4 * (size_t)n * sizeof *wanted);
+    uint32_t *best = malloc(4 * (size_t)n * sizeof *best),
+             *wanted = malloc(4 * (size_t)n * sizeof *wanted);
     fvi_select_sort(score, n, best);
     fvi_select_sort(mass, n, wanted);
     for (uint32_t i = 0; i < k; i++) {
@@ -72,8 +75,12 @@ static double hit_rate(const harness *h, const char *scorer, const fvi_turn *tur
     fovea_error err;
     snprintf(text, sizeof text, "score=%s,keep=0.1", scorer);
     assert_int_equal(fvi_recipe_parse(text, &recipe, &err), FOVEA_OK);
-    const fvi_score_ctx ctx = {.alloc = &fvi_alloc_default, .geom = &h->model->geom, .obs = prompt,
-                               .spans = turn->spans, .n_span = turn->n_span, .n_token = n};
+    const fvi_score_ctx ctx = {.alloc = &fvi_alloc_default,
+                               .geom = &h->model->geom,
+                               .obs = prompt,
+                               .spans = turn->spans,
+                               .n_span = turn->n_span,
+                               .n_token = n};
     uint32_t n_head = h->model->config.n_kv_head, n_layer = h->model->config.n_layer;
     float *scores = malloc((size_t)n_head * n * sizeof *scores);
     double sum = 0;
@@ -118,8 +125,8 @@ static void test_hit_rate(void **state)
         fvi_turn_free(&turn);
         fvi_turn_free(&with_answer);
     }
-    print_message("hit rate at 10%%: post-vision %.3f, accumulated %.3f, random %.3f\n", post_vision,
-                  accumulated, random);
+    print_message("hit rate at 10%%: post-vision %.3f, accumulated %.3f, random %.3f\n",
+                  post_vision, accumulated, random);
     assert_true(post_vision > accumulated);
     assert_true(accumulated > random);
     assert_true(random > 0.05 && random < 0.15);

@@ -34,11 +34,13 @@ static void scene_open(scene *s, uint64_t seed, uint32_t n_head, uint32_t n_kv_h
     s->model.alloc = &fvi_alloc_default;
     s->model.config = (fvi_decoder_config){
         .n_layer = 2, .n_head = n_head, .n_kv_head = n_kv_head, .head_dim = d, .hidden = 3 * d + 5};
-    assert_int_equal(fvi_backend_cpu_open(&fvi_alloc_default, 1, 0, &s->model.backend, &err), FOVEA_OK);
+    assert_int_equal(fvi_backend_cpu_open(&fvi_alloc_default, 1, 0, &s->model.backend, &err),
+                     FOVEA_OK);
     test_geom_same(&s->g, 2, n_kv_head, d, FOVEA_KIND_F32);
     s->g.layers[0].n_head = s->g.layers[1].n_head = n_head;
     assert_int_equal(fvi_kv_pool_new(&fvi_alloc_default, (size_t)16 << 20,
-                                     fvi_kv_geom_granule(&s->g.geom), &s->pool), FOVEA_OK);
+                                     fvi_kv_geom_granule(&s->g.geom), &s->pool),
+                     FOVEA_OK);
     assert_int_equal(fvi_kv_seq_new(&fvi_alloc_default, s->pool, &s->g.geom, &s->seq), FOVEA_OK);
     size_t n_kv = (size_t)2 * POSITIONS * n_kv_head * d, n_q = (size_t)2 * MAX_TOKEN * n_head * d;
     size_t n_o = (size_t)s->model.config.hidden * n_head * d;
@@ -66,8 +68,8 @@ static void scene_open(scene *s, uint64_t seed, uint32_t n_head, uint32_t n_kv_h
             s->sine[(size_t)t * d / 2 + i] = (float)sin(t * (double)s->frequency[i]);
         }
     }
-    s->layers[0].o = s->layers[1].o = (fvi_matrix){.w = s->o, .n = s->model.config.hidden,
-                                                   .k = n_head * d};
+    s->layers[0].o = s->layers[1].o =
+        (fvi_matrix){.w = s->o, .n = s->model.config.hidden, .k = n_head * d};
     s->model.decoder = (fvi_decoder_params){.dtype = FVI_DTYPE_F32, .layers = s->layers};
 }
 
@@ -122,13 +124,15 @@ static const float *key_at(const scene *s, const float *rows, uint32_t layer, ui
 
 /* a [position]: mean over the group of the attention of row t; *dense counts entries above 1% of the
  * maximum over all query heads of the KV head. */
-static void naive_row(const scene *s, uint32_t layer, uint32_t head, uint32_t t, double *a, double *dense)
+static void naive_row(const scene *s, uint32_t layer, uint32_t head, uint32_t t, double *a,
+                      double *dense)
 {
     const fvi_decoder_config *c = &s->model.config;
     uint32_t group = c->n_head / c->n_kv_head, n = s->n_before + t + 1, d = c->head_dim;
     memset(a, 0, POSITIONS * sizeof *a);
     for (uint32_t g = 0; g < group; g++) {
-        const float *q = s->q + (((size_t)layer * MAX_TOKEN + t) * c->n_head + head * group + g) * d;
+        const float *q =
+            s->q + (((size_t)layer * MAX_TOKEN + t) * c->n_head + head * group + g) * d;
         double e[POSITIONS], most = -INFINITY, sum = 0;
         for (uint32_t j = 0; j < n; j++) {
             const float *k = key_at(s, s->k, layer, head, j);
@@ -158,14 +162,15 @@ static void naive_attention(const scene *s, uint32_t window_first, uint32_t laye
     uint32_t n = s->prompt.n_token;
     uint8_t modality[MAX_TOKEN];
     for (uint32_t i = 0; i < s->prompt.n_span; i++) {
-        memset(modality + s->prompt.spans[i].first, s->prompt.spans[i].modality, s->prompt.spans[i].n);
+        memset(modality + s->prompt.spans[i].first, s->prompt.spans[i].modality,
+               s->prompt.spans[i].n);
     }
     double dense = 0, causal = 0;
     for (uint32_t t = 0; t < n; t++) {
         double a[POSITIONS], of_row = 0;
         naive_row(s, layer, head, t, a, &of_row);
-        uint32_t plane = modality[t] == FOVEA_MODALITY_VISION ? FVI_PLANE_VISION_MASS
-                                                              : FVI_PLANE_TEXT_MASS;
+        uint32_t plane =
+            modality[t] == FOVEA_MODALITY_VISION ? FVI_PLANE_VISION_MASS : FVI_PLANE_TEXT_MASS;
         for (uint32_t j = 0; j < n; j++) {
             double x = a[s->n_before + j];
             want[plane][j] += x;
@@ -225,7 +230,8 @@ static void naive_rows(const scene *s, uint32_t layer, uint32_t head, planes wan
         want[FVI_PLANE_VALUE_NORM][j] = naive_length(v, d);
         want[FVI_PLANE_KEY_LIKENESS][j] = dot(centre, k, d) / sqrt(length) / naive_length(k, d);
         for (uint32_t row = 0; row < c->hidden * group; row++) {
-            const float *w = s->o + ((size_t)(row / group) * c->n_head + head * group + row % group) * d;
+            const float *w =
+                s->o + ((size_t)(row / group) * c->n_head + head * group + row % group) * d;
             double sum = 0;
             for (uint32_t i = 0; i < d; i++) {
                 sum += (double)w[i] * v[i];
@@ -253,7 +259,8 @@ static void naive_expected(const scene *s, uint32_t layer, uint32_t head, planes
                 double x = 0;
                 for (uint32_t i = 0; i < half; i++) {
                     double f = (double)s->frequency[i], cosine = 0, sine = 0;
-                    for (uint32_t p = 0; p < 512; p++) { /* turned by the distance between the two */
+                    for (uint32_t p = 0; p < 512;
+                         p++) { /* turned by the distance between the two */
                         cosine += cos((s->n_before + n + p - (double)(s->n_before + t)) * f) / 512;
                         sine += sin((s->n_before + n + p - (double)(s->n_before + t)) * f) / 512;
                     }
@@ -284,7 +291,8 @@ static void check_plane(const fvi_kv_obs *obs, uint32_t list, uint32_t plane, co
     }
     for (uint32_t j = 0; j < obs->n_token; j++) {
         if (!(fabs(got[j] - want[j]) <= 2e-5 * scale)) {
-            fail_msg("plane %u list %u token %u: %g, want %g", plane, list, j, (double)got[j], want[j]);
+            fail_msg("plane %u list %u token %u: %g, want %g", plane, list, j, (double)got[j],
+                     want[j]);
         }
     }
 }
@@ -296,9 +304,11 @@ static void check_turn(scene *s, bool expected)
     fvi_observer observer;
     uint32_t n_kv_head = s->model.config.n_kv_head;
     uint32_t needs = FVI_NEED_ALL & ~(uint32_t)(expected ? 0 : FVI_NEED_EXPECTED_MASS);
-    assert_int_equal(fvi_kv_obs_new(&fvi_alloc_default, &s->g.geom, s->prompt.n_token, needs, &obs), FOVEA_OK);
+    assert_int_equal(fvi_kv_obs_new(&fvi_alloc_default, &s->g.geom, s->prompt.n_token, needs, &obs),
+                     FOVEA_OK);
     fvi_kv_obs_set_spans(obs, s->prompt.spans, s->prompt.n_span);
-    assert_int_equal(fvi_observer_open(&s->model, obs, s->n_before, s->frequency, &observer), FOVEA_OK);
+    assert_int_equal(fvi_observer_open(&s->model, obs, s->n_before, s->frequency, &observer),
+                     FOVEA_OK);
     assert_int_equal(pass_turn(s, &observer), FOVEA_OK);
     fvi_observer_close(&observer);
     for (uint32_t layer = 0; layer < 2; layer++) {
@@ -349,7 +359,8 @@ static void test_expected(void **state)
     scene s;
     scene_open(&s, 5, 2, 1, 8);
     test_prompt_add(&s.prompt, FOVEA_MODALITY_TEXT, 40);
-    for (uint32_t t = 0; t < s.prompt.n_token; t++) { /* RoPE of equal queries, so that turning back is seen */
+    for (uint32_t t = 0; t < s.prompt.n_token;
+         t++) { /* RoPE of equal queries, so that turning back is seen */
         for (uint32_t i = 0; i < 4; i++) {
             for (uint32_t row = 0; row < 4; row++) {
                 float *q = s.q + ((size_t)(row / 2) * MAX_TOKEN + t) * 16 + row % 2 * 8;
@@ -368,15 +379,20 @@ static void test_expected(void **state)
 }
 
 /* Of the tokens in `wanted`, how many a scorer puts among its best tenth, in the list where it does worst. */
-static uint32_t found_by(const scene *s, const fvi_kv_obs *obs, const char *text, const uint8_t *wanted)
+static uint32_t found_by(const scene *s, const fvi_kv_obs *obs, const char *text,
+                         const uint8_t *wanted)
 {
     fvi_recipe recipe;
     fovea_error err;
     uint32_t n = obs->n_token, sort[4 * MAX_TOKEN], least = UINT32_MAX;
     float scores[2 * MAX_TOKEN];
     assert_int_equal(fvi_recipe_parse(text, &recipe, &err), FOVEA_OK);
-    const fvi_score_ctx ctx = {.alloc = &fvi_alloc_default, .geom = &s->g.geom, .obs = obs,
-                               .spans = s->prompt.spans, .n_span = s->prompt.n_span, .n_token = n};
+    const fvi_score_ctx ctx = {.alloc = &fvi_alloc_default,
+                               .geom = &s->g.geom,
+                               .obs = obs,
+                               .spans = s->prompt.spans,
+                               .n_span = s->prompt.n_span,
+                               .n_token = n};
     for (uint32_t list = 0; list < 4; list++) {
         uint32_t n_found = 0;
         assert_int_equal(recipe.scorer->score(&ctx, list / 2, scores), FOVEA_OK);
@@ -408,18 +424,21 @@ static void test_planted_evidence(void **state)
         for (uint32_t layer = 0; layer < 2; layer++) {
             for (uint32_t i = 0; i < 2 * D; i++) {
                 float *k = s.k + ((size_t)layer * POSITIONS + t) * 2 * D + i;
-                *k = 0.1f * *k + (evidence[t] && i % D == 0 ? 4.0f : 0) + (lures && i % D == 1 ? 4.0f : 0);
+                *k = 0.1f * *k + (evidence[t] && i % D == 0 ? 4.0f : 0) +
+                     (lures && i % D == 1 ? 4.0f : 0);
             }
             for (uint32_t i = 0; i < 4 * D; i++) {
                 float *q = s.q + ((size_t)layer * MAX_TOKEN + t) * 4 * D + i;
-                *q = 0.1f * *q + (!is_vision && i % D == 0 ? 8.0f : 0) + (is_vision && i % D == 1 ? 8.0f : 0);
+                *q = 0.1f * *q + (!is_vision && i % D == 0 ? 8.0f : 0) +
+                     (is_vision && i % D == 1 ? 8.0f : 0);
             }
         }
     }
     fvi_kv_obs *obs = NULL;
     fvi_observer observer;
-    assert_int_equal(fvi_kv_obs_new(&fvi_alloc_default, &s.g.geom, s.prompt.n_token, FVI_NEED_ALL, &obs),
-                     FOVEA_OK);
+    assert_int_equal(
+        fvi_kv_obs_new(&fvi_alloc_default, &s.g.geom, s.prompt.n_token, FVI_NEED_ALL, &obs),
+        FOVEA_OK);
     fvi_kv_obs_set_spans(obs, s.prompt.spans, s.prompt.n_span);
     assert_int_equal(fvi_observer_open(&s.model, obs, 0, s.frequency, &observer), FOVEA_OK);
     assert_int_equal(pass_turn(&s, &observer), FOVEA_OK);
@@ -441,7 +460,8 @@ static void test_needs_and_memory(void **state)
     test_prompt_add(&s.prompt, FOVEA_MODALITY_TEXT, 6);
     fvi_kv_obs *obs = NULL;
     fvi_observer observer;
-    assert_int_equal(fvi_kv_obs_new(&fvi_alloc_default, &s.g.geom, 56, FVI_NEED_WINDOW_MASS, &obs), FOVEA_OK);
+    assert_int_equal(fvi_kv_obs_new(&fvi_alloc_default, &s.g.geom, 56, FVI_NEED_WINDOW_MASS, &obs),
+                     FOVEA_OK);
     fvi_kv_obs_set_spans(obs, s.prompt.spans, s.prompt.n_span);
     assert_int_equal(fvi_observer_open(&s.model, obs, 0, s.frequency, &observer), FOVEA_OK);
     assert_int_equal(observer.n_kept, 6);
@@ -452,7 +472,8 @@ static void test_needs_and_memory(void **state)
     fault_alloc heap;
     fault_alloc_init(&heap);
     s.model.alloc = &heap.alloc;
-    assert_int_equal(fvi_kv_obs_new(&fvi_alloc_default, &s.g.geom, 56, FVI_NEED_ALL, &obs), FOVEA_OK);
+    assert_int_equal(fvi_kv_obs_new(&fvi_alloc_default, &s.g.geom, 56, FVI_NEED_ALL, &obs),
+                     FOVEA_OK);
     fvi_kv_obs_set_spans(obs, s.prompt.spans, s.prompt.n_span);
     uint32_t nth = 0;
     fovea_status status = FOVEA_ERR_NOMEM;
@@ -463,7 +484,8 @@ static void test_needs_and_memory(void **state)
             status = pass_turn(&s, &observer);
             fvi_observer_close(&observer);
             fvi_kv_seq_free(&s.seq); /* a failed turn leaves its sequence unusable */
-            assert_int_equal(fvi_kv_seq_new(&fvi_alloc_default, s.pool, &s.g.geom, &s.seq), FOVEA_OK);
+            assert_int_equal(fvi_kv_seq_new(&fvi_alloc_default, s.pool, &s.g.geom, &s.seq),
+                             FOVEA_OK);
         }
         assert_true(status == FOVEA_OK || status == FOVEA_ERR_NOMEM);
         assert_int_equal(heap.n_live, 0);

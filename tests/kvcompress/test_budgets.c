@@ -6,11 +6,13 @@
 
 static void observe_needs(bench *b, uint32_t needs)
 {
-    assert_int_equal(fvi_kv_obs_new(&fvi_alloc_default, &b->g.geom, b->prompt.n_token, needs, &b->obs),
-                     FOVEA_OK);
+    assert_int_equal(
+        fvi_kv_obs_new(&fvi_alloc_default, &b->g.geom, b->prompt.n_token, needs, &b->obs),
+        FOVEA_OK);
     fvi_kv_obs_set_spans(b->obs, b->prompt.spans, b->prompt.n_span);
     for (uint32_t plane = 0; plane < FVI_N_PLANE; plane++) {
-        for (size_t i = 0; b->obs->plane[plane] != NULL && i < (size_t)b->obs->n_list * b->obs->n_token; i++) {
+        for (size_t i = 0;
+             b->obs->plane[plane] != NULL && i < (size_t)b->obs->n_list * b->obs->n_token; i++) {
             b->obs->plane[plane][i] = expf(4 * rng_float(&b->r));
         }
     }
@@ -19,12 +21,17 @@ static void observe_needs(bench *b, uint32_t needs)
     }
 }
 
-static void weigh(const bench *b, const char *budget, const float *scores, uint64_t total, double *weights)
+static void weigh(const bench *b, const char *budget, const float *scores, uint64_t total,
+                  double *weights)
 {
     char text[64];
     snprintf(text, sizeof text, "score=random,budget=%s,keep=0.5", budget);
-    const fvi_budget_ctx ctx = {.alloc = &fvi_alloc_default, .geom = &b->g.geom, .obs = b->obs,
-                                .scores = scores, .n_token = b->prompt.n_token, .total = total,
+    const fvi_budget_ctx ctx = {.alloc = &fvi_alloc_default,
+                                .geom = &b->g.geom,
+                                .obs = b->obs,
+                                .scores = scores,
+                                .n_token = b->prompt.n_token,
+                                .total = total,
                                 .min_list = 1};
     assert_int_equal(recipe_of(text).budget->weigh(&ctx, weights), FOVEA_OK);
 }
@@ -37,7 +44,8 @@ static void test_exact_sums(void **state)
         for (uint32_t round = 0; round < 30; round++) {
             char text[96];
             bench b;
-            snprintf(text, sizeof text, "score=random,budget=%s,bytes=10%%", fovea_recipe_name("budgets", i));
+            snprintf(text, sizeof text, "score=random,budget=%s,bytes=10%%",
+                     fovea_recipe_name("budgets", i));
             if (recipe_of(text).budget->weigh == NULL) { /* chooses kinds itself, by bytes */
                 break;
             }
@@ -47,8 +55,8 @@ static void test_exact_sums(void **state)
             shaped_prompt(&b, round % 4);
             prefill(&b, false);
             uint32_t permille = 1 + rng_below(&b.r, 999);
-            snprintf(text, sizeof text, "score=random,budget=%s,keep=0.%03u", fovea_recipe_name("budgets", i),
-                     permille);
+            snprintf(text, sizeof text, "score=random,budget=%s,keep=0.%03u",
+                     fovea_recipe_name("budgets", i), permille);
             observe_needs(&b, recipe_of(text).budget->needs);
             fvi_kv_plan *plan = plan_of(&b, text);
             uint64_t n_list = fvi_kv_geom_n_list(&b.g.geom), sum = 0;
@@ -146,7 +154,8 @@ static void test_cake(void **state)
         double entropy = 0, variance = 0;
         for (uint32_t i = layer * 200; i < layer * 200 + 200; i++) {
             float mean = b.obs->plane[FVI_PLANE_RECENT_MASS][i] / 32;
-            b.obs->plane[FVI_PLANE_RECENT_SQUARE][i] += mean * mean * 32; /* as squares of such rows can be */
+            b.obs->plane[FVI_PLANE_RECENT_SQUARE][i] +=
+                mean * mean * 32; /* as squares of such rows can be */
             entropy += b.obs->plane[FVI_PLANE_RECENT_INFO][i];
             variance += b.obs->plane[FVI_PLANE_RECENT_SQUARE][i] / 32 - mean * mean;
         }
@@ -154,7 +163,8 @@ static void test_cake(void **state)
     }
     weigh(&b, "cake", NULL, 100, weights);
     for (uint32_t i = 0; i < 6; i++) {
-        assert_true(fabs(weights[i] / weights[0] - want[i / 2] / want[0]) < 1e-4 * want[i / 2] / want[0]);
+        assert_true(fabs(weights[i] / weights[0] - want[i / 2] / want[0]) <
+                    1e-4 * want[i / 2] / want[0]);
     }
     bench_close(&b);
 }
@@ -218,7 +228,8 @@ static void test_adakv_counts(void **state)
     weigh(&b, "adakv", scores, 4, weights);
     assert_true(fabs(weights[0] - (0.8 * 3 + 0.2 * 2)) < 1e-12);
     assert_true(fabs(weights[1] - (0.8 * 1 + 0.2 * 2)) < 1e-12);
-    const float tied[10] = {5, 5, 5, 0, 0, 5, 0, 0, 0, 0}; /* 2 slots for 4 equal ones: 3/4 and 1/4 */
+    const float tied[10] = {5, 5, 5, 0, 0,
+                            5, 0, 0, 0, 0}; /* 2 slots for 4 equal ones: 3/4 and 1/4 */
     weigh(&b, "adakv", tied, 2, weights);
     assert_true(fabs(weights[0] - (0.8 * 1.5 + 0.2)) < 1e-12);
     assert_true(fabs(weights[1] - (0.8 * 0.5 + 0.2)) < 1e-12);
@@ -266,7 +277,8 @@ static void attend(const bench *b, uint32_t head, const float *q, double *out)
 
 /* A layer whose heads differ in how sharp they are: keys and values are drawn from the seed, the observed
  * attention is the query's own. Returns the L1 error of the layer's output, and the bytes held after. */
-static double planted_error(uint64_t seed, const char *recipe, size_t *full_bytes, size_t *held_bytes)
+static double planted_error(uint64_t seed, const char *recipe, size_t *full_bytes,
+                            size_t *held_bytes)
 {
     bench b;
     bench_open(&b, seed);
@@ -324,10 +336,12 @@ static void test_adakv_gain(void **state)
     double uniform = 0, adaptive = 0;
     for (uint64_t seed = 1; seed <= 40; seed++) {
         size_t full, held, held_uniform;
-        uniform += planted_error(seed, "score=post-vision,budget=uniform,recent=0,bytes=30%,text=f32,vision=f32",
-                                 &full, &held_uniform);
-        adaptive += planted_error(seed, "score=post-vision,budget=adakv,recent=0,bytes=30%,text=f32,vision=f32",
-                                  &full, &held);
+        uniform += planted_error(
+            seed, "score=post-vision,budget=uniform,recent=0,bytes=30%,text=f32,vision=f32", &full,
+            &held_uniform);
+        adaptive += planted_error(
+            seed, "score=post-vision,budget=adakv,recent=0,bytes=30%,text=f32,vision=f32", &full,
+            &held);
         size_t apart = held > held_uniform ? held - held_uniform : held_uniform - held;
         assert_true(apart <= 2 * D * sizeof(float) * 2); /* two rows */
         assert_true(held * 4 < full);

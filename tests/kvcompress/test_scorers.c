@@ -8,11 +8,13 @@
 
 static void observe_needs(bench *b, uint32_t needs)
 {
-    assert_int_equal(fvi_kv_obs_new(&fvi_alloc_default, &b->g.geom, b->prompt.n_token, needs, &b->obs),
-                     FOVEA_OK);
+    assert_int_equal(
+        fvi_kv_obs_new(&fvi_alloc_default, &b->g.geom, b->prompt.n_token, needs, &b->obs),
+        FOVEA_OK);
     fvi_kv_obs_set_spans(b->obs, b->prompt.spans, b->prompt.n_span);
     for (uint32_t plane = 0; plane < FVI_N_PLANE; plane++) {
-        for (size_t i = 0; b->obs->plane[plane] != NULL && i < (size_t)b->obs->n_list * b->obs->n_token; i++) {
+        for (size_t i = 0;
+             b->obs->plane[plane] != NULL && i < (size_t)b->obs->n_list * b->obs->n_token; i++) {
             b->obs->plane[plane][i] = expf(4 * rng_float(&b->r));
         }
     }
@@ -72,7 +74,8 @@ static double naive_cake(const bench *b, uint32_t list, uint32_t t)
     double n = neighbours(b, t, &from), sum = 0, rows = FVI_MIN(b->prompt.n_token, 32);
     for (uint32_t i = from; i < from + n; i++) {
         double mean = plane_at(b, FVI_PLANE_RECENT_MASS, list, i) / rows;
-        sum += mean + 200 * fmax(0, plane_at(b, FVI_PLANE_RECENT_SQUARE, list, i) / rows - mean * mean);
+        sum += mean +
+               200 * fmax(0, plane_at(b, FVI_PLANE_RECENT_SQUARE, list, i) / rows - mean * mean);
     }
     return sum / n;
 }
@@ -114,7 +117,8 @@ static double naive_value(const bench *b, uint32_t list, uint32_t t)
 
 static double naive_expected(const bench *b, uint32_t list, uint32_t t)
 {
-    return plane_at(b, FVI_PLANE_EXPECTED_MASS, list, t) * plane_at(b, FVI_PLANE_VALUE_NORM, list, t);
+    return plane_at(b, FVI_PLANE_EXPECTED_MASS, list, t) *
+           plane_at(b, FVI_PLANE_VALUE_NORM, list, t);
 }
 
 static double naive_streaming(const bench *b, uint32_t list, uint32_t t)
@@ -126,8 +130,11 @@ static double naive_streaming(const bench *b, uint32_t list, uint32_t t)
 
 static void score_layers(const bench *b, const fvi_scorer *scorer, float *out)
 {
-    const fvi_score_ctx ctx = {.alloc = &fvi_alloc_default, .geom = &b->g.geom, .obs = b->obs,
-                               .spans = b->prompt.spans, .n_span = b->prompt.n_span,
+    const fvi_score_ctx ctx = {.alloc = &fvi_alloc_default,
+                               .geom = &b->g.geom,
+                               .obs = b->obs,
+                               .spans = b->prompt.spans,
+                               .n_span = b->prompt.n_span,
                                .n_token = b->prompt.n_token};
     for (uint32_t layer = 0; layer < b->g.geom.n_layer; layer++) {
         assert_int_equal(scorer->score(&ctx, layer, out), FOVEA_OK);
@@ -142,10 +149,18 @@ static void test_formulas(void **state)
         const char *name;
         formula *naive;
     } cases[] = {
-        {"post-vision", naive_post_vision}, {"snapkv", naive_snapkv},   {"snapkv-max", naive_snapkv_max},
-        {"cake", naive_cake},               {"h2o", naive_h2o},         {"decayed", naive_decayed},
-        {"tova", naive_tova},               {"knorm", naive_knorm},     {"keydiff", naive_keydiff},
-        {"value", naive_value},             {"expected", naive_expected}, {"streaming", naive_streaming},
+        {"post-vision", naive_post_vision},
+        {"snapkv", naive_snapkv},
+        {"snapkv-max", naive_snapkv_max},
+        {"cake", naive_cake},
+        {"h2o", naive_h2o},
+        {"decayed", naive_decayed},
+        {"tova", naive_tova},
+        {"knorm", naive_knorm},
+        {"keydiff", naive_keydiff},
+        {"value", naive_value},
+        {"expected", naive_expected},
+        {"streaming", naive_streaming},
     };
     for (uint32_t i = 0; i < FVI_COUNT(cases); i++) {
         char text[64];
@@ -161,7 +176,8 @@ static void test_formulas(void **state)
                     double want = cases[i].naive(&b, list, t);
                     double got = (double)scores[(size_t)list * b.prompt.n_token + t];
                     if (!(fabs(got - want) <= 1e-5 * fabs(want))) {
-                        fail_msg("%s list %u token %u: %g, want %g", cases[i].name, list, t, got, want);
+                        fail_msg("%s list %u token %u: %g, want %g", cases[i].name, list, t, got,
+                                 want);
                     }
                 }
             }
@@ -270,7 +286,8 @@ static void test_fixed_after_prefill(void **state)
         for (uint32_t step = 0; step <= 50; step++) {
             for (uint32_t layer = 0; layer < 2; layer++) {
                 const fvi_list_view *lists = fvi_kv_seq_lists(b.seq, layer);
-                for (uint32_t head = 0; head < 2; head++) { /* the prompt's rows come first in a list */
+                for (uint32_t head = 0; head < 2;
+                     head++) { /* the prompt's rows come first in a list */
                     const fvi_run_view *run = lists[head].runs;
                     assert_int_equal(lists[head].n_token, 30 + step);
                     for (uint32_t at = 0; at < 30;) {
@@ -280,7 +297,8 @@ static void test_fixed_after_prefill(void **state)
                             if (step == 0) {
                                 memcpy(&before[layer][head][at * 32], after, 32 * sizeof *after);
                             }
-                            assert_memory_equal(&before[layer][head][at * 32], after, 32 * sizeof *after);
+                            assert_memory_equal(&before[layer][head][at * 32], after,
+                                                32 * sizeof *after);
                         }
                         run++;
                     }
