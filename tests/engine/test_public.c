@@ -118,6 +118,32 @@ static void check_case(fovea_engine *engine, const fvi_weights *file, const publ
     fvi_free(&fvi_alloc_default, greedy);
 }
 
+/* The same prompt in two turns: the second begins at the position where the first ended. */
+static void check_two_turns(fovea_engine *engine, const fvi_weights *file, const public_case *c)
+{
+    const char *rest = strchr(c->prompt, '\n'); /* behind the picture's marker */
+    fovea_generate_options plan = {.size = sizeof plan, .plan_only = 1};
+    fovea_session *session = NULL;
+    fovea_generation *generation = NULL;
+    fovea_image *image = open_image(c->images[0]);
+    fovea_token token;
+    fovea_error err;
+    size_t n_greedy;
+    int32_t *greedy = expected_ids(file, c->name, "greedy", &n_greedy);
+    assert_int_equal(c->n_image, 1);
+    assert_int_equal(fovea_session_new(engine, NULL, &session, &err), FOVEA_OK);
+    assert_int_equal(
+        fovea_session_add_raw(session, c->prompt, (size_t)(rest - c->prompt), &image, 1, &err), FOVEA_OK);
+    assert_int_equal(fovea_session_generate(session, &plan, &generation, &err), FOVEA_OK);
+    assert_int_equal(fovea_generation_next(generation, -1, &token, &err), FOVEA_DONE);
+    fovea_generation_free(&generation);
+    assert_int_equal(fovea_session_add_raw(session, rest, strlen(rest), NULL, 0, &err), FOVEA_OK);
+    check_tokens(session, greedy, n_greedy);
+    fovea_session_free(&session);
+    fovea_image_free(&image);
+    fvi_free(&fvi_alloc_default, greedy);
+}
+
 static void check_model(const char *name, const char *folder)
 {
     char model[512], expected[512];
@@ -137,6 +163,7 @@ static void check_model(const char *name, const char *folder)
         print_message("  %s %s\n", name, cases[i].name);
         check_case(engine, file, &cases[i]);
     }
+    check_two_turns(engine, file, &cases[0]);
     fovea_engine_close(&engine);
     fvi_weights_close(&file);
 }

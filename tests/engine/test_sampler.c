@@ -65,6 +65,20 @@ static void test_distribution(void **state)
     }
 }
 
+static void test_seeds(void **state)
+{
+    (void)state;
+    fvi_candidate scratch[VOCAB];
+    uint32_t n_other = 0;
+    for (uint64_t i = 0; i < 200; i++) {
+        const fvi_sampling one = {.temperature = 1.0f, .seed = 1}, two = {.temperature = 1.0f, .seed = 2};
+        int32_t id = fvi_sample(&one, i, logits, VOCAB, scratch);
+        assert_int_equal(fvi_sample(&one, i, logits, VOCAB, scratch), id);
+        n_other += fvi_sample(&two, i, logits, VOCAB, scratch) != id;
+    }
+    assert_true(n_other > 50);
+}
+
 static void test_cuts(void **state)
 {
     (void)state;
@@ -103,6 +117,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_greedy_takes_the_lower_of_equals), cmocka_unit_test(test_distribution),
-        cmocka_unit_test(test_cuts), cmocka_unit_test(test_logprobs)};
+        cmocka_unit_test(test_seeds), cmocka_unit_test(test_cuts), cmocka_unit_test(test_logprobs)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
