@@ -1,61 +1,13 @@
-/* report.c - sums over questions, and how they are printed. */
+/* report.c - how sums and comparisons are printed. */
 #include "samples/eval/report.h"
 
 #include "samples/common/show.h"
-#include "samples/eval/score.h"
 
 #include <string.h>
 
-#define ALL_KINDS UINT32_MAX
-
-/* Sums over the questions that count. */
-typedef struct totals {
-    uint64_t n, n_refused;
-    uint64_t n_right, n_as_none;
-    uint64_t n_token, n_agree;
-    uint64_t full_bytes, realised_bytes, peak_bytes;
-    double kept_text, kept_vision;
-    double decode_ms;
-    uint64_t n_decode;
-} totals;
-
-static void add_outcome(totals *sum, const eval_outcome *outcome)
-{
-    if (outcome->refused) {
-        sum->n_refused++;
-        return;
-    }
-    sum->n++;
-    sum->n_right += outcome->right;
-    sum->n_as_none += outcome->as_none;
-    sum->n_token += outcome->n_token;
-    sum->n_agree += outcome->n_agree;
-    sum->full_bytes += outcome->full_bytes;
-    sum->realised_bytes += outcome->realised_bytes;
-    sum->peak_bytes += outcome->peak_bytes;
-    sum->kept_text += outcome->kept_text;
-    sum->kept_vision += outcome->kept_vision;
-    sum->decode_ms += outcome->decode_ms;
-    sum->n_decode += outcome->n_decode;
-}
-
-static totals total_of(const eval_job *job, const eval_results *results, uint32_t recipe,
-                       uint32_t kind)
-{
-    totals sum = {0};
-
-    for (size_t i = 0; i < job->set->n; i++) {
-        if (results->counts[i] && (kind == ALL_KINDS || job->set->items[i].kind == kind)) {
-            add_outcome(&sum, &results->outcomes[i * job->recipes->n + recipe]);
-        }
-    }
-    return sum;
-}
-
-static double ratio(double part, double whole)
-{
-    return whole > 0 ? part / whole : 0;
-}
+/* A set tells recipes apart where this one loses that much against everything kept. */
+#define YARDSTICK  "random:bytes=10%"
+#define LEAST_LOSS 0.10
 
 /* A field of CSV that may hold commas. */
 static void print_quoted(FILE *out, const char *text)
@@ -70,7 +22,7 @@ static void print_quoted(FILE *out, const char *text)
     fputc('"', out);
 }
 
-static void print_csv_line(FILE *out, const totals *sum)
+static void print_csv_line(FILE *out, const eval_totals *sum)
 {
     double n = (double)sum->n;
     eval_share right = eval_share_of(sum->n_right, sum->n);
@@ -80,40 +32,78 @@ static void print_csv_line(FILE *out, const totals *sum)
             (unsigned long long)sum->n, (unsigned long long)sum->n_refused,
             (unsigned long long)sum->n_right, right.share, right.low, right.high, same.share,
             same.low, same.high, (unsigned long long)sum->n_token,
-            ratio((double)sum->n_agree, (double)sum->n_token));
-    fprintf(out, ",%.0f,%.0f,%.4f,%.0f,%.2f,%.2f,%.3f\n", ratio((double)sum->full_bytes, n),
-            ratio((double)sum->realised_bytes, n),
-            ratio((double)sum->realised_bytes, (double)sum->full_bytes),
-            ratio((double)sum->peak_bytes, n), ratio(sum->kept_text, n), ratio(sum->kept_vision, n),
-            ratio(sum->decode_ms, (double)sum->n_decode));
+            eval_ratio((double)sum->n_agree, (double)sum->n_token));
+    fprintf(out, ",%.0f,%.0f,%.4f,%.0f,%.2f,%.2f,%.3f", eval_ratio((double)sum->full_bytes, n),
+            eval_ratio((double)sum->realised_bytes, n),
+            eval_ratio((double)sum->realised_bytes, (double)sum->full_bytes),
+            eval_ratio((double)sum->peak_bytes, n), eval_ratio(sum->kept_text, n),
+            eval_ratio(sum->kept_vision, n), eval_ratio(sum->decode_ms, (double)sum->n_decode));
 }
 
-void eval_report_csv(FILE *out, const char *set_name, const eval_job *job,
-                     const eval_results *results)
+/* The recipe that `index` is compared with, EVAL_MAX_RECIPE: none. */
+static uint32_t other_of(const eval_part *part, uint32_t index, const char *against)
+{
+    uint32_t other =
+        against != NULL ? eval_recipes_against(part->job.recipes, index, against) : EVAL_MAX_RECIPE;
+
+    return other != index ? other : EVAL_MAX_RECIPE;
+}
+
+static fovea_status print_csv_difference(FILE *out, const eval_part *part, uint32_t recipe,
+                                         uint32_t kind, const char *against, fovea_error *err)
+{
+    uint32_t other = other_of(part, recipe, against);
+    eval_share difference;
+    fovea_status status = FOVEA_OK;
+
+    if (other == EVAL_MAX_RECIPE) {
+        fputs(",\"\",,,\n", out);
+        return status;
+    }
+    status = eval_compare(part, recipe, other, kind, &difference, err);
+    fputc(',', out);
+    print_quoted(out, part->job.recipes->items[other]);
+    fprintf(out, ",%.4f,%.4f,%.4f\n", difference.share, difference.low, difference.high);
+    return status;
+}
+
+void eval_report_csv_head(FILE *out)
 {
     fputs("set,mode,recipe,kind,questions,refused,right,accuracy,accuracy_low,accuracy_high,"
           "as_none,as_none_low,as_none_high,tokens,token_agreement,full_bytes,realised_bytes,"
-          "realised_share,peak_bytes,kept_text,kept_vision,ms_per_token\n",
+          "realised_share,peak_bytes,kept_text,kept_vision,ms_per_token,against,difference,"
+          "difference_low,difference_high\n",
           out);
-    for (uint32_t r = 0; r < job->recipes->n; r++) {
-        for (uint32_t k = 0; k <= job->set->n_kind; k++) {
-            totals sum = total_of(job, results, r, k == 0 ? ALL_KINDS : k - 1);
-            print_quoted(out, set_name);
-            fprintf(out, ",%s,", job->mode->name);
-            print_quoted(out, job->recipes->items[r]);
-            fputc(',', out);
-            print_quoted(out, k == 0 ? "all" : job->set->kinds[k - 1]);
-            print_csv_line(out, &sum);
-        }
-    }
 }
 
-static size_t count_items(const eval_job *job, const eval_results *results)
+fovea_status eval_report_csv(FILE *out, const eval_part *part, const char *against,
+                             fovea_error *err)
+{
+    const eval_recipes *recipes = part->job.recipes;
+    fovea_status status = FOVEA_OK;
+
+    for (uint32_t r = 0; r < recipes->n; r++) {
+        for (uint32_t k = 0; k <= part->set.n_kind && status == FOVEA_OK; k++) {
+            uint32_t kind = k == 0 ? EVAL_ALL_KINDS : k - 1;
+            eval_totals sum = eval_total_of(part, r, kind);
+            print_quoted(out, part->name);
+            fprintf(out, ",%s,", part->job.mode->name);
+            print_quoted(out, recipes->items[r]);
+            fputc(',', out);
+            print_quoted(out, k == 0 ? "all" : part->set.kinds[k - 1]);
+            print_csv_line(out, &sum);
+            status = print_csv_difference(out, part, r, kind, against, err);
+        }
+    }
+    return status;
+}
+
+static size_t count_items(const eval_part *part)
 {
     size_t n = 0;
 
-    for (size_t i = 0; i < job->set->n; i++) {
-        n += results->counts[i];
+    for (size_t i = 0; i < part->set.n; i++) {
+        n += part->results.counts[i];
     }
     return n;
 }
@@ -130,83 +120,138 @@ static int recipe_width(const eval_recipes *recipes)
 }
 
 static void print_recipe(FILE *out, uint32_t index, const char *recipe, int width,
-                         const totals *sum)
+                         const eval_totals *sum, double right_of_none)
 {
     double n = (double)sum->n;
     eval_share right = eval_share_of(sum->n_right, sum->n);
     char bytes[SAMPLE_DIGITS];
 
-    fprintf(out, "%2u  %-*s  %5.1f%% (%5.1f to %5.1f)  %6.1f%%  %6.1f%%", index + 1, width, recipe,
-            100 * right.share, 100 * right.low, 100 * right.high,
-            100 * ratio((double)sum->n_as_none, n),
-            100 * ratio((double)sum->n_agree, (double)sum->n_token));
+    fprintf(out, "%2u  %-*s  %5.1f%% (%5.1f to %5.1f)  %6.1f%%  %6.1f%%  %6.1f%%", index + 1, width,
+            recipe, 100 * right.share, 100 * right.low, 100 * right.high,
+            100 * eval_ratio(right.share, right_of_none),
+            100 * eval_ratio((double)sum->n_as_none, n),
+            100 * eval_ratio((double)sum->n_agree, (double)sum->n_token));
     fprintf(out, "  %11s  %6.1f%%  %6.1f + %-6.1f  %6.2f",
-            sample_digits((uint64_t)(ratio((double)sum->realised_bytes, n) + 0.5), bytes),
-            100 * ratio((double)sum->realised_bytes, (double)sum->full_bytes),
-            ratio(sum->kept_text, n), ratio(sum->kept_vision, n),
-            ratio(sum->decode_ms, (double)sum->n_decode));
-    if (sum->n_refused > 0) {
-        fprintf(out, "  refused %llu times", (unsigned long long)sum->n_refused);
-    }
-    fputc('\n', out);
+            sample_digits((uint64_t)(eval_ratio((double)sum->realised_bytes, n) + 0.5), bytes),
+            100 * eval_ratio((double)sum->realised_bytes, (double)sum->full_bytes),
+            eval_ratio(sum->kept_text, n), eval_ratio(sum->kept_vision, n),
+            eval_ratio(sum->decode_ms, (double)sum->n_decode));
 }
 
-static void print_kinds(FILE *out, const eval_job *job, const eval_results *results)
+static fovea_status print_difference(FILE *out, const eval_part *part, uint32_t recipe,
+                                     const char *against, fovea_error *err)
 {
+    uint32_t other = other_of(part, recipe, against);
+    eval_share difference;
+
+    if (other == EVAL_MAX_RECIPE) {
+        return FOVEA_OK;
+    }
+    if (eval_compare(part, recipe, other, EVAL_ALL_KINDS, &difference, err) < 0) {
+        return FOVEA_ERR_NOMEM;
+    }
+    fprintf(out, "  %+6.1f (%+.1f to %+.1f)%s", 100 * difference.share, 100 * difference.low,
+            100 * difference.high,
+            difference.low > 0    ? " better"
+            : difference.high < 0 ? " worse"
+                                  : "");
+    return FOVEA_OK;
+}
+
+static void print_kinds(FILE *out, const eval_part *part)
+{
+    const eval_recipes *recipes = part->job.recipes;
+
     fprintf(out, "\nright by kind    questions");
-    for (uint32_t r = 0; r < job->recipes->n; r++) {
+    for (uint32_t r = 0; r < recipes->n; r++) {
         fprintf(out, "  %6u", r + 1);
     }
     fputc('\n', out);
-    for (uint32_t k = 0; k < job->set->n_kind; k++) {
-        totals first = total_of(job, results, 0, k);
+    for (uint32_t k = 0; k < part->set.n_kind; k++) {
+        eval_totals first = eval_total_of(part, 0, k);
         if (first.n == 0) {
             continue;
         }
-        fprintf(out, "%-16s %9llu", job->set->kinds[k], (unsigned long long)first.n);
-        for (uint32_t r = 0; r < job->recipes->n; r++) {
-            totals sum = total_of(job, results, r, k);
-            fprintf(out, "  %5.1f%%", 100 * ratio((double)sum.n_right, (double)sum.n));
+        fprintf(out, "%-16s %9llu", part->set.kinds[k], (unsigned long long)first.n);
+        for (uint32_t r = 0; r < recipes->n; r++) {
+            eval_totals sum = eval_total_of(part, r, k);
+            fprintf(out, "  %5.1f%%", 100 * eval_ratio((double)sum.n_right, (double)sum.n));
         }
         fputc('\n', out);
     }
 }
 
-void eval_report_table(FILE *out, const eval_job *job, const eval_results *results)
+/* Pictures are so redundant that an easy set looks the same under anything. */
+static void print_check(FILE *out, const eval_part *part)
 {
-    size_t n = count_items(job, results);
-    int width = recipe_width(job->recipes);
+    uint32_t yardstick = eval_recipes_against(part->job.recipes, 0, YARDSTICK);
+    eval_totals none = eval_total_of(part, 0, EVAL_ALL_KINDS), random;
+    double loss;
 
-    fprintf(out, "mode %s: %zu questions", job->mode->name, n);
-    if (n < job->set->n) {
-        fprintf(out, " (%zu more have a one-token answer, which the prefill gives)",
-                job->set->n - n);
+    if (yardstick == EVAL_MAX_RECIPE) {
+        fprintf(out, "\nwhether this set tells recipes apart was not checked: ask %s too\n",
+                YARDSTICK);
+        return;
     }
-    fprintf(out,
-            "\n\n    %-*s  right  95%% interval     as none   tokens  KV realised  of full  "
-            "kept text+vision  ms/token\n",
-            width, "recipe");
-    for (uint32_t r = 0; r < job->recipes->n; r++) {
-        totals sum = total_of(job, results, r, ALL_KINDS);
-        print_recipe(out, r, job->recipes->items[r], width, &sum);
-    }
-    print_kinds(out, job, results);
+    random = eval_total_of(part, yardstick, EVAL_ALL_KINDS);
+    loss = eval_ratio((double)none.n_right, (double)none.n) -
+           eval_ratio((double)random.n_right, (double)random.n);
+    fprintf(out, "\n%s loses %.1f points against none: this set %s\n", YARDSTICK, 100 * loss,
+            loss >= LEAST_LOSS ? "counts" : "does not count, it takes at least 10");
 }
 
-fovea_status eval_report_answers(FILE *out, const eval_job *job, const eval_results *results)
+fovea_status eval_report_table(FILE *out, const eval_part *part, const char *against,
+                               fovea_error *err)
 {
-    for (size_t i = 0; i < job->set->n; i++) {
-        const eval_item *item = &job->set->items[i];
+    const eval_recipes *recipes = part->job.recipes;
+    eval_totals none = eval_total_of(part, 0, EVAL_ALL_KINDS);
+    fovea_status status = FOVEA_OK;
+    size_t n = count_items(part);
+    int width = recipe_width(recipes);
+
+    fprintf(out, "%s, mode %s: %zu questions", part->name, part->job.mode->name, n);
+    if (n < part->set.n) {
+        fprintf(out, " (%zu more have a one-token answer, which the prefill gives)",
+                part->set.n - n);
+    }
+    fprintf(
+        out,
+        "\n\n    %-*s  right  95%% interval    of none  as none   tokens  KV realised  of full  "
+        "kept text+vision  ms/token%s%s\n",
+        width, "recipe", against != NULL ? "  points against " : "",
+        against != NULL ? against : "");
+    for (uint32_t r = 0; r < recipes->n && status == FOVEA_OK; r++) {
+        eval_totals sum = eval_total_of(part, r, EVAL_ALL_KINDS);
+        print_recipe(out, r, recipes->items[r], width, &sum,
+                     eval_ratio((double)none.n_right, (double)none.n));
+        status = print_difference(out, part, r, against, err);
+        if (sum.n_refused > 0) {
+            fprintf(out, "  refused %llu times", (unsigned long long)sum.n_refused);
+        }
+        fputc('\n', out);
+    }
+    print_kinds(out, part);
+    print_check(out, part);
+    return status;
+}
+
+fovea_status eval_report_answers(FILE *out, const eval_part *part)
+{
+    const eval_recipes *recipes = part->job.recipes;
+
+    for (size_t i = 0; i < part->set.n; i++) {
+        const eval_item *item = &part->set.items[i];
         json_t *said = json_object();
         json_t *line;
         int failed;
-        for (uint32_t r = 0; results->counts[i] && r < job->recipes->n; r++) {
-            const char *text = results->outcomes[i * job->recipes->n + r].text;
-            json_object_set_new(said, job->recipes->items[r],
+        for (uint32_t r = 0; part->results.counts[i] && r < recipes->n; r++) {
+            const char *text = part->results.outcomes[i * recipes->n + r].text;
+            json_object_set_new(said, recipes->items[r],
                                 text != NULL ? json_string(text) : json_null());
         }
-        line = json_pack("{s:i, s:s, s:s, s:O, s:o}", "question_number", (int)i + 1, "kind",
-                         job->set->kinds[item->kind], "question", item->question, "answers",
+        line = json_pack("{s:s, s:s, s:i, s:s, s:s, s:O, s:o}", "set", part->name, "mode",
+                         part->job.mode->name, "question_number", (int)i + 1, "kind",
+                         part->set.kinds[item->kind], "question", item->question, "answers",
                          item->answers, "said", said);
         failed =
             line == NULL || json_dumpf(line, out, JSON_COMPACT) != 0 || fputc('\n', out) == EOF;

@@ -4,6 +4,7 @@
 #include "samples/common/args.h"
 #include "samples/common/show.h"
 #include "samples/eval/score.h"
+#include "samples/eval/state.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -22,7 +23,8 @@ typedef struct shared_state {
     pthread_mutex_t lock;
     size_t n_taken, n_done;
     sample_bar bar;
-    double prefill_ms;   /* sum */
+    double prefill_ms; /* sum */
+    size_t n_prefill;
     fovea_status status; /* the first error ends all */
     fovea_error err;
 } shared_state;
@@ -261,27 +263,60 @@ static fovea_status does_count(const eval_job *job, const eval_item *item, bool 
     return status;
 }
 
+/* Fills what the state knows; the number of recipes that are still to be asked. */
+static uint32_t recall(const eval_job *job, const char *key, eval_outcome *outcomes, bool *known)
+{
+    uint32_t n_open = 0;
+
+    for (uint32_t r = 0; r < job->recipes->n; r++) {
+        known[r] = eval_state_find(job->state, key, job->recipes->items[r], &outcomes[r]);
+        n_open += !known[r];
+    }
+    return n_open;
+}
+
+/* Asks the recipes that are not known, on one prefill. */
+static fovea_status ask_open(const eval_job *job, const eval_item *item, const char *key,
+                             const bool *known, eval_outcome *outcomes, double *prefill_ms,
+                             fovea_error *err)
+{
+    fovea_session *source = NULL;
+    char *before = NULL;
+    fovea_status status = open_source(job, item, &source, prefill_ms, err);
+
+    if (status == FOVEA_OK && job->mode->before) {
+        status = answer_before(item, source, &before, err);
+    }
+    for (uint32_t r = 0; r < job->recipes->n && status == FOVEA_OK; r++) {
+        const char *recipe = job->recipes->items[r];
+        if (known[r]) {
+            continue;
+        }
+        status = run_recipe(job, item, source, recipe, before, outcomes, &outcomes[r], err);
+        if (status == FOVEA_OK) {
+            status = eval_state_add(job->state, key, recipe, &outcomes[r], err);
+        }
+    }
+    free(before);
+    fovea_session_free(&source);
+    return status;
+}
+
 static fovea_status run_item(const eval_job *job, size_t index, eval_results *results,
                              double *prefill_ms, fovea_error *err)
 {
     const eval_item *item = &job->set->items[index];
     eval_outcome *outcomes = &results->outcomes[index * job->recipes->n];
-    fovea_session *source = NULL;
-    char *before = NULL;
+    bool known[EVAL_MAX_RECIPE];
+    char key[EVAL_KEY_BYTES];
     fovea_status status = does_count(job, item, &results->counts[index], err);
 
-    if (status == FOVEA_OK && results->counts[index]) {
-        status = open_source(job, item, &source, prefill_ms, err);
-        if (status == FOVEA_OK && job->mode->before) {
-            status = answer_before(item, source, &before, err);
-        }
-        for (uint32_t r = 0; r < job->recipes->n && status == FOVEA_OK; r++) {
-            status = run_recipe(job, item, source, job->recipes->items[r], before, outcomes,
-                                &outcomes[r], err);
-        }
+    if (status == FOVEA_OK) {
+        status = eval_state_key(job->state, job->mode->name, item, key, err);
     }
-    free(before);
-    fovea_session_free(&source);
+    if (status == FOVEA_OK && results->counts[index] && recall(job, key, outcomes, known) > 0) {
+        status = ask_open(job, item, key, known, outcomes, prefill_ms, err);
+    }
     return status;
 }
 
@@ -303,6 +338,7 @@ static void *work(void *user)
         status = run_item(state->job, index, state->results, &prefill_ms, &err);
         pthread_mutex_lock(&state->lock);
         state->prefill_ms += prefill_ms;
+        state->n_prefill += prefill_ms > 0;
         if (status < 0 && state->status == FOVEA_OK) {
             state->status = status;
             sample_fail(&state->err, status, "question %zu: %s", index + 1,
@@ -339,7 +375,7 @@ fovea_status eval_run(const eval_job *job, eval_results *out, fovea_error *err)
     }
     sample_bar_end(&state.bar);
     free(threads);
-    out->prefill_ms = state.prefill_ms / (double)job->set->n;
+    out->prefill_ms = state.n_prefill > 0 ? state.prefill_ms / (double)state.n_prefill : 0;
     if (state.status < 0) {
         *err = state.err;
         eval_results_free(out, job);

@@ -45,14 +45,17 @@ typedef struct eval_outcome {
 typedef struct eval_results {
     eval_outcome *outcomes; /* [n_item, n_recipe] */
     bool *counts;           /* [n_item] false: a one-token answer, see mode same */
-    double prefill_ms;      /* mean, encoding with it */
+    double prefill_ms;      /* mean of those that ran, encoding with it */
 } eval_results;
+
+typedef struct eval_state eval_state; /* state.h */
 
 typedef struct eval_job {
     fovea_engine *engine;
     const eval_set *set;
     const eval_recipes *recipes;
     const eval_mode *mode;
+    eval_state *state;
     uint32_t max_tokens, jobs;
     bool label; /* "Image 1: " in front of each of several pictures */
 } eval_job;

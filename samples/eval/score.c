@@ -1,10 +1,13 @@
-/* score.c - comparison of answers, and Wilson's interval. */
+/* score.c - comparison of answers, Wilson's interval and the bootstrap's. */
 #include "samples/eval/score.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
-#define Z_95 1.959964 /* normal quantile of 97.5% */
+#define N_RESAMPLE 10000
+#define N_TAIL     (N_RESAMPLE / 40) /* 2.5% */
+#define Z_95       1.959964          /* normal quantile of 97.5% */
 
 static bool is_blank(char c)
 {
@@ -76,4 +79,48 @@ eval_share eval_share_of(uint64_t n_right, uint64_t n)
         return (eval_share){0, 0, 0};
     }
     return (eval_share){p, fmax(middle - reach, 0), fmin(middle + reach, 1)};
+}
+
+/* splitmix64 */
+static uint64_t next_random(uint64_t *state)
+{
+    uint64_t z = *state += 0x9E3779B97F4A7C15u;
+
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return z ^ (z >> 31);
+}
+
+static int compare_sums(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+eval_share eval_bootstrap(const int8_t *differences, size_t n, uint64_t seed)
+{
+    static const eval_share nothing = {0, 0, 0};
+    int64_t *sums = calloc(N_RESAMPLE, sizeof(*sums));
+    int64_t sum = 0;
+    eval_share share;
+
+    if (n == 0 || n > UINT32_MAX || sums == NULL) {
+        free(sums);
+        return nothing;
+    }
+    for (size_t i = 0; i < n; i++) {
+        sum += differences[i];
+    }
+    for (size_t k = 0; k < N_RESAMPLE; k++) {
+        for (size_t i = 0; i < n; i++) { /* a number below n without a division */
+            sums[k] += differences[((next_random(&seed) >> 32) * n) >> 32];
+        }
+    }
+    qsort(sums, N_RESAMPLE, sizeof(*sums), compare_sums);
+    share.share = (double)sum / (double)n;
+    share.low = (double)sums[N_TAIL] / (double)n;
+    share.high = (double)sums[N_RESAMPLE - 1 - N_TAIL] / (double)n;
+    free(sums);
+    return share;
 }

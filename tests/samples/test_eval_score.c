@@ -57,12 +57,38 @@ static void intervals_are_wilsons(void **state)
     assert_float_equal(eval_share_of(0, 0).high, 0.0, 0.0);
 }
 
+/* Of many questions the mean is normally distributed, with the deviation below. */
+static void bootstrap_is_the_normal_one(void **state)
+{
+    static int8_t differences[1000];
+    const double mean = 0.05,
+                 deviation = 0.012031; /* 100 and 50 of 1000: sqrt((0.15 - 0.0025) / 1000) */
+    eval_share got, again;
+
+    (void)state;
+    for (int i = 0; i < 150; i++) {
+        differences[6 * i] = i < 100 ? 1 : -1;
+    }
+    got = eval_bootstrap(differences, 1000, 1);
+    again = eval_bootstrap(differences, 1000, 1);
+    assert_float_equal(got.share, mean, 1e-12);
+    assert_float_equal(got.low, mean - 1.96 * deviation, 0.0015);
+    assert_float_equal(got.high, mean + 1.96 * deviation, 0.0015);
+    assert_memory_equal(&got, &again, sizeof(got));
+    differences[0] = 0;
+    got = eval_bootstrap(differences + 1, 5, 1); /* nothing differs */
+    assert_float_equal(got.low, 0.0, 0.0);
+    assert_float_equal(got.high, 0.0, 0.0);
+    assert_float_equal(eval_bootstrap(differences, 0, 1).high, 0.0, 0.0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(texts_are_compared_as_people_would),
         cmocka_unit_test(any_answer_of_the_list_is_right),
         cmocka_unit_test(intervals_are_wilsons),
+        cmocka_unit_test(bootstrap_is_the_normal_one),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import xml.etree.ElementTree
 
 SOURCE = pathlib.Path(sys.argv[1])
 PROGRAMS = pathlib.Path(sys.argv[2])
@@ -294,7 +295,7 @@ class Eval(unittest.TestCase):
         self.assertEqual(len(answers), 4)
         self.assertTrue(all(answer["said"] for answer in answers))
         self.check_rows("next", rows, answers)
-        self.assertIn("mode next: 4 questions", table)
+        self.assertIn("one.next.jsonl, mode next: 4 questions", table)
 
     def test_same(self):
         rows, answers, _ = self.evaluate("same")
@@ -318,6 +319,88 @@ class Eval(unittest.TestCase):
         one = vqa(raw, "--raw", images=(str(TINY / line["images"][0]),))
         self.assertEqual(one["text"], answers[0]["said"]["none"])
 
+    def test_blind(self):
+        """The same questions as in mode next, with plans from the images alone."""
+        path = str(TINY / "four.next.jsonl")
+        with tempfile.TemporaryDirectory() as folder:
+            table = f"{folder}/table.csv"
+            run("fovea-eval", path, "--mode", "blind", "--recipes", "vl-cache:bytes=20%", "--csv",
+                table)
+            with open(table, encoding="utf-8") as file:
+                rows = [row for row in csv.DictReader(file) if row["kind"] == "all"]
+        line = json.loads((TINY / "four.next.jsonl").read_text().splitlines()[0])
+        whole = vqa(line["question"], "--plan", images=[str(TINY / name) for name in line["images"]])
+        self.assertEqual([row["questions"] for row in rows], ["4", "4"])
+        self.assertEqual(float(rows[0]["token_agreement"]), 1)
+        self.assertLess(float(rows[1]["token_agreement"]), 1)
+        self.assertEqual(float(rows[0]["kept_vision"]), 4 * IMAGE_TOKENS)
+        # what the plan saw ends with the last image
+        marker = max(set(whole["prompt_tokens"]), key=whole["prompt_tokens"].count)
+        behind = whole["prompt_tokens"][::-1].index(marker)
+        self.assertEqual(float(rows[0]["full_bytes"]),
+                         (len(whole["prompt_tokens"]) - behind) * TOKEN_BYTES)
+
+    def test_parts_budgets_and_picture(self):
+        one, four = str(TINY / "one.next.jsonl"), str(TINY / "four.next.jsonl")
+        with tempfile.TemporaryDirectory() as folder:
+            table, picture = f"{folder}/table.csv", f"{folder}/picture.svg"
+            done = run("fovea-eval", one, f"blind={four}", "--mode", "next,blind", "--recipes",
+                       "random;vl-cache:vision=int4;streaming:keep=0.5", "--budgets", "20%,10%",
+                       "--against", "random", "--csv", table, "--picture", picture)
+            with open(table, encoding="utf-8") as file:
+                rows = [row for row in csv.DictReader(file) if row["kind"] == "all"]
+            drawn = xml.etree.ElementTree.parse(picture)
+        recipes = ["none", "random:bytes=20%", "random:bytes=10%", "vl-cache:vision=int4,bytes=20%",
+                   "vl-cache:vision=int4,bytes=10%", "streaming:keep=0.5"]
+        parts = [("one.next.jsonl", "next"), ("one.next.jsonl", "blind"), ("four.next.jsonl", "blind")]
+        self.assertEqual([(row["set"], row["mode"], row["recipe"]) for row in rows],
+                         [(*part, recipe) for part in parts for recipe in recipes])
+        self.assertEqual([row["against"] for row in rows[:6]],
+                         ["", "", "", "random:bytes=20%", "random:bytes=10%", ""])
+        for row in rows:
+            if row["against"]:
+                other = next(r for r in rows if r["recipe"] == row["against"] and
+                             (r["set"], r["mode"]) == (row["set"], row["mode"]))
+                difference = float(row["difference"])
+                self.assertAlmostEqual(difference, float(row["accuracy"]) - float(other["accuracy"]),
+                                       places=3)
+                self.assertLessEqual(float(row["difference_low"]), difference)
+                self.assertGreaterEqual(float(row["difference_high"]), difference)
+        self.assertEqual(done.stdout.count("loses"), 3)
+        name = "{http://www.w3.org/2000/svg}"
+        self.assertEqual(len(drawn.findall(f"{name}polyline")), 3 * 3 * len(parts))
+        texts = [text.text for text in drawn.iter(f"{name}text")]
+        for text in ("random", "vl-cache:vision=int4", "mode blind: four.next.jsonl", "ms per token"):
+            self.assertIn(text, texts)
+
+    def test_an_interrupted_run_goes_on(self):
+        path = str(TINY / "one.next.jsonl")
+        with tempfile.TemporaryDirectory() as folder:
+            state = pathlib.Path(folder) / "state.jsonl"
+
+            def ask(*arguments):
+                return run("fovea-eval", path, "--mode", "next", "--recipes",
+                           "random:keep=0.1;vl-cache:bytes=10%", "--state", str(state),
+                           *arguments).stdout
+
+            whole = ask()
+            lines = state.read_bytes().splitlines(keepends=True)
+            self.assertEqual(len(lines), 4 * 3)
+            self.assertEqual(ask(), whole)      # times too: nothing was asked again
+            self.assertEqual(state.read_bytes(), b"".join(lines))
+            state.write_bytes(b"".join(lines[:7]) + lines[7][:30])      # broke off inside a line
+            rows = [list(csv.DictReader(text.splitlines())) for text in (whole, ask())]
+            for row in rows[0] + rows[1]:
+                row.pop("ms_per_token")
+            self.assertEqual(*rows)
+            self.assertEqual(len(state.read_bytes().splitlines()), 4 * 3 + 1)
+            forged = state.read_text().replace('"right":false', '"right":true')
+            state.write_text(forged)            # what is there is what counts
+            row = next(csv.DictReader(ask().splitlines()))
+            self.assertEqual(row["right"], row["questions"])
+            ask("--max-tokens", "7")            # another setting is asked anew
+            self.assertEqual(len(state.read_bytes().splitlines()), 4 * 3 + 1 + 4 * 3)
+
     def test_jobs_change_nothing(self):
         rows = [self.evaluate("next", "four", "--jobs", jobs)[0] for jobs in ("1", "3")]
         for row in rows[0] + rows[1]:
@@ -335,6 +418,8 @@ class Eval(unittest.TestCase):
                 (2, "other", (path, "--mode", "other")),
                 (2, "nonsense", (path, "--recipes", "nonsense")),
                 (2, "--jobs", (path, "--jobs", "0")),
+                (2, "--against", (path, "--recipes", "random:keep=0.1", "--against", "h2o")),
+                (1, "no/state", (path, "--state", "no/state")),
                 (1, "before", (path, "--mode", "next")),
                 (1, "gone", ("gone.jsonl",))):
             self.assertIn(words, run("fovea-eval", *arguments, code=code).stderr)

@@ -1,0 +1,75 @@
+/* totals.c - sums over questions, and recipes compared question by question. */
+#include "samples/eval/totals.h"
+
+#include "samples/common/base.h"
+
+#include <stdlib.h>
+
+#define BOOTSTRAP_SEED 1
+
+static void add_outcome(eval_totals *sum, const eval_outcome *outcome)
+{
+    if (outcome->refused) {
+        sum->n_refused++;
+        return;
+    }
+    sum->n++;
+    sum->n_right += outcome->right;
+    sum->n_as_none += outcome->as_none;
+    sum->n_token += outcome->n_token;
+    sum->n_agree += outcome->n_agree;
+    sum->full_bytes += outcome->full_bytes;
+    sum->realised_bytes += outcome->realised_bytes;
+    sum->peak_bytes += outcome->peak_bytes;
+    sum->kept_text += outcome->kept_text;
+    sum->kept_vision += outcome->kept_vision;
+    sum->decode_ms += outcome->decode_ms;
+    sum->n_decode += outcome->n_decode;
+}
+
+/* The outcomes [n_recipe] of a question; NULL when it does not count. */
+static const eval_outcome *outcomes_of(const eval_part *part, size_t item, uint32_t kind)
+{
+    bool counts = part->results.counts[item] &&
+                  (kind == EVAL_ALL_KINDS || part->set.items[item].kind == kind);
+
+    return counts ? &part->results.outcomes[item * part->job.recipes->n] : NULL;
+}
+
+eval_totals eval_total_of(const eval_part *part, uint32_t recipe, uint32_t kind)
+{
+    eval_totals sum = {0};
+
+    for (size_t i = 0; i < part->set.n; i++) {
+        const eval_outcome *outcomes = outcomes_of(part, i, kind);
+        if (outcomes != NULL) {
+            add_outcome(&sum, &outcomes[recipe]);
+        }
+    }
+    return sum;
+}
+
+double eval_ratio(double part, double whole)
+{
+    return whole > 0 ? part / whole : 0;
+}
+
+fovea_status eval_compare(const eval_part *part, uint32_t recipe, uint32_t other, uint32_t kind,
+                          eval_share *out, fovea_error *err)
+{
+    int8_t *differences = calloc(part->set.n + 1, sizeof(*differences));
+    size_t n = 0;
+
+    if (differences == NULL) {
+        return sample_fail(err, FOVEA_ERR_NOMEM, "memory is out");
+    }
+    for (size_t i = 0; i < part->set.n; i++) {
+        const eval_outcome *outcomes = outcomes_of(part, i, kind);
+        if (outcomes != NULL && !outcomes[recipe].refused && !outcomes[other].refused) {
+            differences[n++] = (int8_t)(outcomes[recipe].right - outcomes[other].right);
+        }
+    }
+    *out = eval_bootstrap(differences, n, BOOTSTRAP_SEED);
+    free(differences);
+    return FOVEA_OK;
+}
