@@ -56,10 +56,6 @@ function(fovea_test module name)
   if(FOVEA_SANITIZE) # slow; its commas would break a generator expression
     set(timeout 1500)
   endif()
-  set(timeout 300)
-  if(FOVEA_SANITIZE)
-    set(timeout 1500) # sanitizers are slow
-  endif()
   set_tests_properties(${module}.${name} PROPERTIES
     TIMEOUT ${timeout}
     LABELS "${module};$<IF:$<BOOL:${ARG_SLOW}>,slow,unit>")
