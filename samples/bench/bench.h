@@ -21,7 +21,7 @@ typedef struct bench_options {
     const bench_shape *shape;
     const char *model; /* a folder, or NULL: the shape */
     uint32_t n_thread, depth, n_prompt, n_decode, rounds;
-    bool json;
+    bool json, ops_only;
 } bench_options;
 
 /* The machine's read bandwidth is taken before every round of every measurement. */
@@ -37,7 +37,8 @@ typedef struct bench_case {
     const char *measure, *what;
     double bytes, flop; /* of one run; 0: not told */
     double units;       /* tokens or images of one run; 0: not told */
-    fovea_status (*run)(void *arg);
+    /* *seconds comes as 0; who sets it has timed the essential part himself */
+    fovea_status (*run)(void *arg, double *seconds);
     void *arg;
 } bench_case;
 
@@ -62,5 +63,7 @@ void bench_release(const void *memory);
 
 /* The operations alone. */
 fovea_status bench_ops(bench *self);
+/* A whole model through the public API. */
+fovea_status bench_model(bench *self);
 
 #endif

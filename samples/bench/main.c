@@ -1,6 +1,7 @@
 /* main.c - fovea-bench: how fast the parts are on this machine, beside what its memory can read.
  *
- * ops.c times the operations alone, measure.c does the timing. */
+ * ops.c times the operations alone, model.c a whole model, measure.c does the timing, folder.c writes a
+ * model with random weights. */
 #include "samples/bench/bench.h"
 #include "samples/common/args.h"
 
@@ -8,8 +9,8 @@
 
 static const sample_program program = {
     .name = "fovea-bench",
-    .summary = "Times operations on a decoder's shape with random weights, each beside the read\n"
-               "bandwidth of the memory taken in the same moment.",
+    .summary = "Times the operations on a decoder's shape, then a whole model (a folder, or random weights\n"
+               "in that shape), each beside the read bandwidth of the memory in the same moment.",
 };
 
 static const bench_shape shapes[] = {
@@ -19,14 +20,19 @@ static const bench_shape shapes[] = {
 
 int main(int argc, char **argv)
 {
-    bench_options options = {.depth = 8192, .rounds = 9};
+    bench_options options = {.depth = 8192, .n_prompt = 512, .n_decode = 24, .rounds = 9};
     uint32_t shape = 0;
     int code = SAMPLE_EXIT_OK;
     const sample_arg args[] = {
         {"shape", SAMPLE_ARG_CHOICE, "qwen2-0.5b|smollm2-135m", "the decoder; default qwen2-0.5b",
          &shape},
+        {"model", SAMPLE_ARG_TEXT, "DIR", "time this model instead of random weights",
+         &options.model},
+        {"prompt", SAMPLE_ARG_UINT, "N", "tokens of the prefill; default 512", &options.n_prompt},
+        {"tokens", SAMPLE_ARG_UINT, "N", "tokens to decode; default 24", &options.n_decode},
+        {"ops-only", SAMPLE_ARG_FLAG, NULL, "no whole model", &options.ops_only},
         {"threads", SAMPLE_ARG_UINT, "N", "default: all cores", &options.n_thread},
-        {"depth", SAMPLE_ARG_UINT, "N", "tokens in the cache for attention; default 8192",
+        {"depth", SAMPLE_ARG_UINT, "N", "tokens in the cache for attention and decoding;\ndefault 8192",
          &options.depth},
         {"rounds", SAMPLE_ARG_UINT, "N", "timings of each, of which the median counts; default 9",
          &options.rounds},
@@ -35,14 +41,17 @@ int main(int argc, char **argv)
     if (!sample_args_parse(&program, args, SAMPLE_COUNT(args), argc, argv, NULL, &code)) {
         return code;
     }
-    if (options.depth == 0) {
-        return sample_args_refuse(&program, "--depth must be at least 1");
+    if (options.depth == 0 || options.n_prompt == 0 || options.n_decode == 0) {
+        return sample_args_refuse(&program, "--depth, --prompt and --tokens must be at least 1");
     }
     options.shape = &shapes[shape];
     bench self;
     fovea_status status = bench_open(&self, &options);
     if (status == FOVEA_OK) {
         status = bench_ops(&self);
+        if (status == FOVEA_OK && !options.ops_only) {
+            status = bench_model(&self);
+        }
         bench_close(&self);
     }
     if (status < 0) {

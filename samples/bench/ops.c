@@ -35,8 +35,9 @@ static fovea_status linear(const decoder *d, const void *w, uint32_t n, uint32_t
     return backend->ops.linear(backend, &args);
 }
 
-static fovea_status run_decoder(void *arg)
+static fovea_status run_decoder(void *arg, double *seconds)
 {
+    (void)seconds;
     const decoder *d = arg;
     const bench_shape *shape = d->bench->options->shape;
     for (uint32_t layer = 0; layer < shape->n_layer; layer++) {
@@ -174,8 +175,9 @@ static fovea_status make_attention(bench *self, const fvi_codec *codec, uint32_t
     return FOVEA_OK;
 }
 
-static fovea_status run_attn_decode(void *arg)
+static fovea_status run_attn_decode(void *arg, double *seconds)
 {
+    (void)seconds;
     const attention *a = arg;
     const bench_shape *s = a->bench->options->shape;
     fvi_backend *backend = a->bench->backend;
@@ -189,8 +191,9 @@ static fovea_status run_attn_decode(void *arg)
     return FOVEA_OK;
 }
 
-static fovea_status run_attn_prefill(void *arg)
+static fovea_status run_attn_prefill(void *arg, double *seconds)
 {
+    (void)seconds;
     const attention *a = arg;
     const bench_shape *s = a->bench->options->shape;
     fvi_backend *backend = a->bench->backend;
@@ -265,8 +268,9 @@ typedef struct encoder {
     float *norm;    /* [dim] */
 } encoder;
 
-static fovea_status run_encoder(void *arg)
+static fovea_status run_encoder(void *arg, double *seconds)
 {
+    (void)seconds;
     const encoder *e = arg;
     fvi_backend *backend = e->bench->backend;
     const uint32_t n[] = {3 * ENCODER_DIM, ENCODER_DIM, ENCODER_MLP, ENCODER_DIM};
