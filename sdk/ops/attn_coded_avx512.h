@@ -24,9 +24,9 @@ typedef struct fvi_coded_scratch {
     uint8_t *rows;        /* [FVI_TILE, FVI_GROUP] codes of one group of channels */
     int32_t *product;     /* [2 * group, FVI_TILE] */
     int32_t *weight;      /* [2 * group, FVI_TILE / 4] quads of weights */
-    float *unit;          /* [group] */
+    float *unit;          /* [group rounded to 4] */
     float *scale, *min;   /* [FVI_TILE] */
-    float *min_sum;       /* [group] */
+    float *min_sum;       /* [group, 16] sums of weighted minima, by lane */
     float *acc;           /* [group, FVI_GROUP], in the order of the interleaved codes */
 } fvi_coded_scratch;
 
@@ -44,7 +44,7 @@ void fvi_coded_take_query(const float *q, uint32_t dk, int32_t *high, int32_t *l
                           float *sum);
 /* Scores of n (FVI_TILE at most) tokens: score [group, FVI_SCORE_ROW]. */
 void fvi_coded_scores(const fvi_coded_query *query, const fvi_section *keys, uint32_t first,
-                      uint32_t n, const fvi_coded_scratch *scratch, float *score);
+                      uint32_t n, fvi_ahead ahead, const fvi_coded_scratch *scratch, float *score);
 /* Adds to acc [group, acc_stride] the coded values of the list's n tokens from `start` on (fvi_list_seek), a
  * chunk, weighted by e [group, FVI_SCORE_ROW]. */
 void fvi_coded_values(const fvi_list_view *list, fvi_piece start, uint32_t n, uint32_t dk,

@@ -22,7 +22,7 @@ size_t fvi_coded_scratch_at(fvi_coded_scratch *s, float *at, uint32_t group, uin
     FVI_PLACE(unit, float, group);
     FVI_PLACE(scale, float, FVI_TILE);
     FVI_PLACE(min, float, FVI_TILE);
-    FVI_PLACE(min_sum, float, group);
+    FVI_PLACE(min_sum, float, (size_t)group * 16);
     FVI_PLACE(acc, float, (size_t)group * FVI_GROUP);
 #undef FVI_PLACE
     return n;
@@ -131,7 +131,7 @@ FVI_INLINE __m512 joined(const int32_t *high, const int32_t *low)
 }
 
 void fvi_coded_scores(const fvi_coded_query *query, const fvi_section *keys, uint32_t first,
-                      uint32_t n, const fvi_coded_scratch *s, float *score)
+                      uint32_t n, fvi_ahead ahead, const fvi_coded_scratch *s, float *score)
 {
     uint32_t group = query->group, groups = keys->groups;
     key_quads(keys, first, n, s->tile);
@@ -141,7 +141,9 @@ void fvi_coded_scores(const fvi_coded_query *query, const fvi_section *keys, uin
                          .b = s->tile + (size_t)quad * FVI_TILE, .b_stride = FVI_TILE,
                          .c = s->product, .c_stride = FVI_TILE, .m = 2 * group,
                          .n = (uint32_t)fvi_round_up(n, 16),
-                         .k = FVI_MIN(keys->d / 4 - quad, FVI_GROUP / 4)};
+                         .k = FVI_MIN(keys->d / 4 - quad, FVI_GROUP / 4),
+                         .ahead = g == 0 ? ahead.at : NULL,
+                         .ahead_bytes = ahead.n_bytes};
         fvi_panel_int8(&dot);
         fvi_tile_affine(keys, first, n, g, s->scale, s->min);
         for (uint32_t h = 0; h < group; h++) {
@@ -168,123 +170,183 @@ FVI_INLINE __mmask64 mask64(uint32_t n)
     return n >= 64 ? ~UINT64_C(0) : (UINT64_C(1) << n) - 1;
 }
 
-/* Codes of channels c..c+63 of n tokens to out [n, 64], zeros behind the rows' end. */
-static void take_rows(const fvi_section *s, uint32_t first, uint32_t n, uint32_t c, uint8_t *out)
+/* How 64 channels of one token are read, decided once for a piece. */
+typedef struct row_reader {
+    const uint8_t *row; /* of the first token */
+    size_t row_bytes;
+    __mmask64 low, high;  /* lanes in the low (or only) and in the high halves of bytes */
+    ptrdiff_t low_at, high_at;
+    bool bytes;   /* int8 */
+    bool narrow;  /* a row is 32 bytes of 4-bit codes: all 64 channels */
+} row_reader;
+
+static row_reader reader_of(const fvi_section *s, uint32_t first, uint32_t c)
+{
+    uint32_t half = s->d / 2;
+    row_reader r = {.row = s->codes + first * s->row_bytes, .row_bytes = s->row_bytes,
+                    .low = mask64(s->d - c), .low_at = c, .high_at = (ptrdiff_t)c - half,
+                    .bytes = s->kind == FOVEA_KIND_INT8,
+                    .narrow = s->kind == FOVEA_KIND_INT4 && s->d == FVI_GROUP};
+    if (!r.bytes) {
+        __mmask64 all = r.low;
+        r.low = c >= half ? 0 : mask64(half - c) & all;
+        r.high = all & ~r.low;
+    }
+    return r;
+}
+
+/* Zeros behind the row's end. */
+FVI_INLINE __m512i read_row(const row_reader *r, uint32_t token, bool bytes, bool narrow)
 {
     const __m512i fifteen = _mm512_set1_epi8(15);
-    const uint8_t *row = s->codes + first * s->row_bytes;
-    __mmask64 mask = mask64(s->d - c);
-    if (s->kind == FOVEA_KIND_INT8) {
-        for (uint32_t t = 0; t < n; t++, row += s->row_bytes, out += FVI_GROUP) {
-            _mm512_storeu_si512(out, _mm512_maskz_loadu_epi8(mask, row + c));
-        }
-        return;
+    const uint8_t *row = r->row + token * r->row_bytes;
+    if (bytes) {
+        return _mm512_maskz_loadu_epi8(r->low, row + r->low_at);
     }
-    if (s->d == FVI_GROUP) { /* a row is 32 bytes: once for the low, once for the high halves */
-        for (uint32_t t = 0; t < n; t++, row += s->row_bytes, out += FVI_GROUP) {
-            __m512i x = _mm512_broadcast_i64x4(_mm256_loadu_si256((const void *)row));
-            x = _mm512_mask_srli_epi16(x, 0xffff0000u, x, 4);
-            _mm512_storeu_si512(out, _mm512_and_si512(x, fifteen));
-        }
-        return;
+    if (narrow) { /* the row twice, once for the low and once for the high halves */
+        __m512i x = _mm512_broadcast_i64x4(_mm256_loadu_si256((const void *)row));
+        return _mm512_and_si512(_mm512_mask_srli_epi16(x, 0xffff0000u, x, 4), fifteen);
     }
-    uint32_t half = s->d / 2;
-    __mmask64 low = c >= half ? 0 : mask64(half - c) & mask, high = mask & ~low;
-    for (uint32_t t = 0; t < n; t++, row += s->row_bytes, out += FVI_GROUP) {
-        uintptr_t behind = (uintptr_t)row + c - half; /* may lie before the row, those lanes are off */
-        __m512i x = _mm512_maskz_loadu_epi8(low, row + c);
-        __m512i y = _mm512_maskz_loadu_epi8(high, (const void *)behind);
-        x = _mm512_or_si512(x, _mm512_srli_epi16(y, 4));
-        _mm512_storeu_si512(out, _mm512_and_si512(x, fifteen));
+    uintptr_t behind = (uintptr_t)row + (uintptr_t)r->high_at; /* may lie before the row, lanes off */
+    __m512i x = _mm512_maskz_loadu_epi8(r->low, row + r->low_at);
+    __m512i y = _mm512_maskz_loadu_epi8(r->high, (const void *)behind);
+    return _mm512_and_si512(_mm512_or_si512(x, _mm512_srli_epi16(y, 4)), fifteen);
+}
+
+/* Four tokens' 64 codes to [64] quads of tokens; the channels of the four vectors are in the order
+ * 16 l + 4 v + i for vector v, 128-bit lane l, element i. */
+FVI_INLINE void interleave(__m512i a, __m512i b, __m512i c, __m512i d, uint32_t *quads)
+{
+    __m512i ab = _mm512_unpacklo_epi8(a, b), cd = _mm512_unpacklo_epi8(c, d);
+    _mm512_storeu_si512(quads, _mm512_unpacklo_epi16(ab, cd));
+    _mm512_storeu_si512(quads + 16, _mm512_unpackhi_epi16(ab, cd));
+    ab = _mm512_unpackhi_epi8(a, b);
+    cd = _mm512_unpackhi_epi8(c, d);
+    _mm512_storeu_si512(quads + 32, _mm512_unpacklo_epi16(ab, cd));
+    _mm512_storeu_si512(quads + 48, _mm512_unpackhi_epi16(ab, cd));
+}
+
+/* A whole tile of one piece, n a multiple of 16. */
+FVI_INLINE void take_whole(const row_reader *r, uint32_t n, uint32_t *tile, bool bytes, bool narrow)
+{
+    for (uint32_t t = 0; t < n; t += 4, tile += FVI_GROUP) {
+        interleave(read_row(r, t, bytes, narrow), read_row(r, t + 1, bytes, narrow),
+                   read_row(r, t + 2, bytes, narrow), read_row(r, t + 3, bytes, narrow), tile);
     }
 }
 
-/* Codes, scales and minima of the tile's tokens of one kind, zeros for the others; false if there are
- * none. *piece goes on to the tile's end. */
+/* Piece by piece through rows; tokens that no piece brings have any code, their scale is 0. */
+static void take_rows(const row_reader *r, uint32_t n, uint8_t *rows)
+{
+    for (uint32_t t = 0; t < n; t++, rows += FVI_GROUP) {
+        _mm512_storeu_si512(rows, read_row(r, t, r->bytes, r->narrow));
+    }
+}
+
+static void interleave_rows(const uint8_t *rows, uint32_t n, uint32_t *tile)
+{
+    for (uint32_t t = 0; t < n; t += 4, rows += 4 * FVI_GROUP, tile += FVI_GROUP) {
+        interleave(_mm512_loadu_si512(rows), _mm512_loadu_si512(rows + FVI_GROUP),
+                   _mm512_loadu_si512(rows + 2 * FVI_GROUP),
+                   _mm512_loadu_si512(rows + 3 * FVI_GROUP), tile);
+    }
+}
+
+/* Quads of codes, scales and minima of the tile's tokens of one kind, scale and minimum 0 for the others;
+ * false if there are none. *piece goes on to the tile's end. */
 static bool take_tile(const fvi_list_view *list, fvi_piece *piece, uint32_t first, uint32_t n,
                       fovea_kind kind, uint32_t dk, uint32_t dv, uint32_t g,
                       const fvi_coded_scratch *s)
 {
     bool any = false;
-    memset(s->scale, 0, FVI_TILE * sizeof *s->scale);
-    memset(s->min, 0, FVI_TILE * sizeof *s->min);
     while (fvi_list_next(list, FVI_TILE, first + n, piece)) {
         if (piece->run->codec->kind != kind) {
             continue;
         }
         fvi_section values = fvi_section_of(piece->run, dk, dv, true);
+        row_reader r = reader_of(&values, piece->first, g * FVI_GROUP);
         uint32_t at = piece->token - first;
-        any = true;
+        if (piece->n == n && n % 16 == 0) {
+            fvi_tile_affine(&values, piece->first, n, g, s->scale, s->min);
+            if (r.bytes) {
+                take_whole(&r, n, s->tile, true, false);
+            } else if (r.narrow) {
+                take_whole(&r, n, s->tile, false, true);
+            } else {
+                take_whole(&r, n, s->tile, false, false);
+            }
+            *piece = (fvi_piece){piece->run, piece->first + n, 0, piece->token + n};
+            return true;
+        }
+        if (!any) {
+            memset(s->scale, 0, FVI_TILE * sizeof *s->scale);
+            memset(s->min, 0, FVI_TILE * sizeof *s->min);
+            any = true;
+        }
         fvi_tile_affine(&values, piece->first, piece->n, g, s->scale + at, s->min + at);
-        take_rows(&values, piece->first, piece->n, g * FVI_GROUP, s->rows + at * FVI_GROUP);
+        take_rows(&r, piece->n, s->rows + at * FVI_GROUP);
+    }
+    if (any) {
+        interleave_rows(s->rows, (uint32_t)fvi_round_up(n, 4), s->tile);
     }
     return any;
 }
 
-/* rows [n, 64] to tile [n / 4][64] quads of tokens; the channels of a quad of vectors are in the order
- * 16 l + 4 v + i for vector v, 128-bit lane l, element i. */
-static void interleave(const uint8_t *rows, uint32_t n, uint32_t *tile)
-{
-    for (uint32_t t = 0; t < n; t += 4, rows += 4 * FVI_GROUP, tile += FVI_GROUP) {
-        __m512i a = _mm512_loadu_si512(rows), b = _mm512_loadu_si512(rows + FVI_GROUP);
-        __m512i c = _mm512_loadu_si512(rows + 2 * FVI_GROUP);
-        __m512i d = _mm512_loadu_si512(rows + 3 * FVI_GROUP);
-        __m512i ab = _mm512_unpacklo_epi8(a, b), cd = _mm512_unpacklo_epi8(c, d);
-        _mm512_storeu_si512(tile, _mm512_unpacklo_epi16(ab, cd));
-        _mm512_storeu_si512(tile + 16, _mm512_unpackhi_epi16(ab, cd));
-        ab = _mm512_unpackhi_epi8(a, b);
-        cd = _mm512_unpackhi_epi8(c, d);
-        _mm512_storeu_si512(tile + 32, _mm512_unpacklo_epi16(ab, cd));
-        _mm512_storeu_si512(tile + 48, _mm512_unpackhi_epi16(ab, cd));
-    }
-}
-
-/* Weights of the tile (exponentials times scales) in fixed point, and the sums of weighted minima. */
+/* Weights of the tile (exponentials times scales) in fixed point; weighted minima are added up by lane. */
 static void weigh_tile(const float *e, uint32_t n, uint32_t group, const fvi_coded_scratch *s)
 {
-    for (uint32_t h = 0; h < group; h++, e += FVI_SCORE_ROW) {
-        __m512 weights[FVI_TILE / 16], largest = _mm512_setzero_ps(), sum = _mm512_setzero_ps();
-        for (uint32_t i = 0; i < FVI_TILE / 16; i++) {
-            __mmask16 mask = i * 16 < n ? fvi_mask16(n - i * 16) : 0;
-            __m512 x = _mm512_maskz_loadu_ps(mask, e + (mask != 0 ? i * 16 : 0));
-            weights[i] = _mm512_mul_ps(x, _mm512_loadu_ps(s->scale + i * 16));
-            sum = _mm512_fmadd_ps(x, _mm512_loadu_ps(s->min + i * 16), sum);
-            largest = _mm512_max_ps(largest, weights[i]);
+    __m512 largest[4];
+    for (uint32_t h = 0; h < group; h += 4) {
+        uint32_t heads = FVI_MIN(4u, group - h);
+        for (uint32_t j = 0; j < 4; j++) {
+            largest[j] = _mm512_setzero_ps();
+            for (uint32_t t = 0; j < heads && t < n; t += 16) {
+                __m512 x = _mm512_loadu_ps(e + (h + j) * FVI_SCORE_ROW + t);
+                largest[j] = _mm512_max_ps(largest[j], _mm512_mul_ps(x, _mm512_loadu_ps(s->scale + t)));
+            }
         }
-        __m512 inverse = _mm512_set1_ps(unit_of(fvi_max1(largest), &s->unit[h]));
-        s->min_sum[h] = fvi_sum1(sum);
+        __m128 unit = _mm_div_ps(fvi_max4(largest[0], largest[1], largest[2], largest[3]),
+                                 _mm_set1_ps(LARGEST));
+        _mm_storeu_ps(s->unit + h, unit);
+    }
+    for (uint32_t h = 0; h < group; h++, e += FVI_SCORE_ROW) {
+        __m512 sum = _mm512_loadu_ps(s->min_sum + h * 16);
+        __m512 inverse = _mm512_set1_ps(s->unit[h] > 1e-37f ? 1.0f / s->unit[h] : 0.0f);
         int32_t *high = s->weight + (size_t)h * FVI_TILE / 4;
         int32_t *low = high + (size_t)group * FVI_TILE / 4;
-        for (uint32_t i = 0; i < FVI_TILE / 16; i++) {
-            split16(weights[i], inverse, high + i * 4, low + i * 4);
+        for (uint32_t t = 0; t < n; t += 16) {
+            __m512 x = _mm512_loadu_ps(e + t);
+            sum = _mm512_fmadd_ps(x, _mm512_loadu_ps(s->min + t), sum);
+            split16(_mm512_mul_ps(x, _mm512_loadu_ps(s->scale + t)), inverse, high + t / 4, low + t / 4);
         }
+        _mm512_storeu_ps(s->min_sum + h * 16, sum);
     }
 }
 
-/* acc += the tile's products times their unit + the minima's sum. */
+/* acc += the tile's products times their unit. */
 static void add_tile(uint32_t group, const fvi_coded_scratch *s)
 {
     for (uint32_t h = 0; h < group; h++) {
         const int32_t *high = s->product + (size_t)h * FVI_TILE;
         const int32_t *low = high + (size_t)group * FVI_TILE;
-        __m512 unit = _mm512_set1_ps(s->unit[h]), min = _mm512_set1_ps(s->min_sum[h]);
+        __m512 unit = _mm512_set1_ps(s->unit[h]);
         float *acc = s->acc + (size_t)h * FVI_GROUP;
         for (uint32_t c = 0; c < FVI_GROUP; c += 16) {
-            __m512 x = _mm512_fmadd_ps(joined(high + c, low + c), unit, min);
-            _mm512_storeu_ps(acc + c, _mm512_add_ps(_mm512_loadu_ps(acc + c), x));
+            __m512 x = joined(high + c, low + c);
+            _mm512_storeu_ps(acc + c, _mm512_fmadd_ps(x, unit, _mm512_loadu_ps(acc + c)));
         }
     }
 }
 
-/* Adds the weighted codes of one kind's tokens of a tile; e: the tile's exponentials. */
-static void add_kind(uint32_t n, uint32_t group, const float *e, const fvi_coded_scratch *s)
+/* Adds the weighted codes of one kind's tokens of a tile; e: the tile's exponentials, zeros behind them to
+ * the next multiple of 16. */
+static void add_kind(uint32_t n, uint32_t group, const float *e, fvi_ahead ahead,
+                     const fvi_coded_scratch *s)
 {
-    uint32_t rounded = (uint32_t)fvi_round_up(n, 4);
-    interleave(s->rows, rounded, s->tile);
     weigh_tile(e, n, group, s);
     fvi_panel sum = {.a = s->weight, .a_stride = FVI_TILE / 4, .b = s->tile, .b_stride = FVI_GROUP,
                      .c = s->product, .c_stride = FVI_TILE, .m = 2 * group, .n = FVI_GROUP,
-                     .k = rounded / 4};
+                     .k = (n + 3) / 4, .ahead = ahead.at, .ahead_bytes = ahead.n_bytes};
     fvi_panel_int8(&sum);
     add_tile(group, s);
 }
@@ -295,17 +357,19 @@ void fvi_coded_values(const fvi_list_view *list, fvi_piece start, uint32_t n, ui
 {
     /* kinds apart: their scales differ so much that one unit would serve the finer one badly */
     static const fovea_kind kinds[] = {FOVEA_KIND_INT8, FOVEA_KIND_INT4};
-    memset(s->rows, 0, FVI_TILE * FVI_GROUP); /* other tokens: any code will do, their scale is 0 */
+    memset(s->rows, 0, FVI_TILE * FVI_GROUP);
     for (uint32_t g = 0; g < fvi_groups(dv); g++) {
         fvi_piece at = start;
         memset(s->acc, 0, (size_t)group * FVI_GROUP * sizeof *s->acc);
+        memset(s->min_sum, 0, (size_t)group * 16 * sizeof *s->min_sum);
         for (uint32_t t = 0; t < n; t += FVI_TILE) {
             uint32_t n_tile = FVI_MIN(FVI_TILE, n - t);
             fvi_piece piece = at;
             for (uint32_t i = 0; i < FVI_COUNT(kinds); i++) {
                 piece = at;
                 if (take_tile(list, &piece, start.token + t, n_tile, kinds[i], dk, dv, g, s)) {
-                    add_kind(n_tile, group, e + t, s);
+                    fvi_ahead ahead = fvi_tile_ahead(list, piece, start.token + n, dk, dv, true);
+                    add_kind(n_tile, group, e + t, ahead, s);
                 }
             }
             at = piece;
@@ -313,9 +377,10 @@ void fvi_coded_values(const fvi_list_view *list, fvi_piece start, uint32_t n, ui
         uint32_t width = FVI_MIN(dv - g * FVI_GROUP, FVI_GROUP);
         for (uint32_t h = 0; h < group; h++) {
             const float *from = s->acc + (size_t)h * FVI_GROUP;
+            float min = fvi_sum1(_mm512_loadu_ps(s->min_sum + h * 16));
             for (uint32_t c = 0; c < width; c++) { /* channel 16 l + 4 v + i lies at 16 v + 4 l + i */
                 acc[h * acc_stride + g * FVI_GROUP + c] +=
-                    from[c / 4 % 4 * 16 + c / 16 * 4 + c % 4];
+                    from[c / 4 % 4 * 16 + c / 16 * 4 + c % 4] + min;
             }
         }
     }

@@ -71,19 +71,25 @@ typedef struct decode_part {
 static void score_chunk(decode_part *p)
 {
     const fvi_attn_decode_args *a = p->job->args;
+    uint32_t end = p->first + p->n;
     fvi_piece piece = p->start;
-    while (fvi_list_next(p->list, FVI_TILE, p->first + p->n, &piece)) {
+    while (fvi_list_next(p->list, FVI_TILE, end, &piece)) {
         fvi_section keys = fvi_section_of(piece.run, a->dk, a->dv, false);
         float *score = p->s.score + (piece.token - p->first);
+        fvi_ahead ahead = fvi_tile_ahead(p->list, piece, end, a->dk, a->dv, false);
+        if (ahead.at == NULL) { /* the values' turn */
+            ahead = fvi_tile_ahead(p->list, p->start, end, a->dk, a->dv, true);
+        }
         if (p->job->coded && fvi_coded_takes(keys.kind, a->dk, a->dv)) {
-            fvi_coded_scores(&p->coded, &keys, piece.first, piece.n, &p->s.coded, score);
+            fvi_coded_scores(&p->coded, &keys, piece.first, piece.n, ahead, &p->s.coded, score);
             p->any_coded = true;
             continue;
         }
         /* lanes behind the piece hold leftovers; the next piece, or the padding, takes their scores */
         fvi_panel dot = {.a = p->q, .a_stride = a->dk, .b = p->s.keys, .b_stride = FVI_TILE,
                          .c = score, .c_stride = FVI_SCORE_ROW, .m = p->job->group,
-                         .n = (uint32_t)fvi_round_up(piece.n, 16), .k = a->dk};
+                         .n = (uint32_t)fvi_round_up(piece.n, 16), .k = a->dk,
+                         .ahead = ahead.at, .ahead_bytes = ahead.n_bytes};
         if (keys.kind == FOVEA_KIND_F16) {
             fvi_tile_columns_f16(&keys, piece.first, piece.n, (uint16_t *)(void *)p->s.keys);
             fvi_panel_f16(&dot);
@@ -117,16 +123,19 @@ static void sum_chunk(decode_part *p, float *acc)
 {
     const fvi_attn_decode_args *a = p->job->args;
     uint32_t dv = a->dv, dv_rounded = p->job->dv_rounded;
+    uint32_t end = p->first + p->n;
     fvi_piece piece = p->start;
-    while (fvi_list_next(p->list, FVI_TILE, p->first + p->n, &piece)) {
+    while (fvi_list_next(p->list, FVI_TILE, end, &piece)) {
         fvi_section values = fvi_section_of(piece.run, a->dk, dv, true);
         if (p->job->coded && fvi_coded_takes(values.kind, a->dk, dv)) {
             continue;
         }
+        fvi_ahead ahead = fvi_tile_ahead(p->list, piece, end, a->dk, dv, true);
         fvi_panel sum = {.a = p->s.score + (piece.token - p->first), .a_stride = FVI_SCORE_ROW,
                          .b = p->s.values, .b_stride = dv_rounded, .c = acc,
                          .c_stride = 2 + dv_rounded, .m = p->job->group, .n = dv_rounded,
-                         .k = piece.n, .add = true};
+                         .k = piece.n, .add = true, .ahead = ahead.at,
+                         .ahead_bytes = ahead.n_bytes};
         if (values.kind == FOVEA_KIND_F16 && dv == dv_rounded) {
             sum.b = values.codes + piece.first * values.row_bytes;
             fvi_panel_f16(&sum);

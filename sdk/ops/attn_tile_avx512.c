@@ -200,6 +200,7 @@ void fvi_tile_affine(const fvi_section *s, uint32_t first, uint32_t n, uint32_t 
         _mm512_set1_epi32((int)s->groups));
     for (uint32_t t = 0; t < n; t += 16, at += (size_t)16 * s->groups * 4) {
         __mmask16 mask = fvi_mask16(n - t);
+        _mm_prefetch((const char *)(at + (size_t)FVI_TILE * s->groups * 4), _MM_HINT_T0);
         __m512i pairs = s->groups == 1
                             ? _mm512_maskz_loadu_epi32(mask, at)
                             : _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), mask, index, at, 4);

@@ -24,6 +24,26 @@ typedef struct fvi_section {
 
 fvi_section fvi_section_of(const fvi_run_view *run, uint32_t dk, uint32_t dv, bool values);
 
+/* Memory that will be read next. */
+typedef struct fvi_ahead {
+    const uint8_t *at; /* NULL: not known */
+    size_t n_bytes;
+} fvi_ahead;
+
+/* The rows, K or V, of the piece that would come after `piece`, if it begins before token `limit`. */
+static inline fvi_ahead fvi_tile_ahead(const fvi_list_view *list, fvi_piece piece, uint32_t limit,
+                                       uint32_t dk, uint32_t dv, bool values)
+{
+    if (!fvi_list_next(list, FVI_TILE, limit, &piece)) {
+        return (fvi_ahead){0};
+    }
+    fvi_section s = fvi_section_of(piece.run, dk, dv, values);
+    if (s.codes == NULL) {
+        return (fvi_ahead){0};
+    }
+    return (fvi_ahead){s.codes + piece.first * s.row_bytes, piece.n * s.row_bytes};
+}
+
 /* out [n, stride] dequantised, stride at least d rounded up to 16, filled with zeros to there. */
 void fvi_tile_rows(const fvi_section *section, uint32_t first, uint32_t n, float *out,
                    size_t stride);

@@ -31,7 +31,9 @@ FVI_INLINE void tile_f32(const fvi_linear_tile *tile, const uint32_t rows, const
         }
 #pragma GCC unroll 8
         for (uint32_t c = 0; c < columns; c++) {
-            __m512 ws = _mm512_maskz_loadu_ps(mask, w + fvi_tile_column(tile, c) + k);
+            const float *at = w + fvi_tile_column(tile, c) + k;
+            __m512 ws = _mm512_maskz_loadu_ps(mask, at);
+            fvi_tile_prefetch(at + (size_t)columns * tile->k);
 #pragma GCC unroll 8
             for (uint32_t r = 0; r < rows; r++) {
                 acc[r][c] = _mm512_fmadd_ps(xs[r], ws, acc[r][c]);
@@ -70,7 +72,9 @@ FVI_INLINE void tile_widened(const fvi_linear_tile *tile, const uint32_t rows,
         }
 #pragma GCC unroll 8
         for (uint32_t c = 0; c < columns; c++) {
-            __m256i half = _mm256_maskz_loadu_epi16(mask, w + fvi_tile_column(tile, c) + k);
+            const uint16_t *at = w + fvi_tile_column(tile, c) + k;
+            __m256i half = _mm256_maskz_loadu_epi16(mask, at);
+            fvi_tile_prefetch(at + (size_t)columns * tile->k);
             __m512 ws =
                 _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
 #pragma GCC unroll 8

@@ -40,6 +40,13 @@ FVI_INLINE size_t fvi_tile_column(const fvi_linear_tile *tile, uint32_t column)
     return (size_t)FVI_MIN(column, tile->n_col - 1) * tile->k;
 }
 
+/* The next tile's weights: the rows of a tile are too short for the hardware to see streams in them (half
+ * the memory's speed without this). Behind the last tile it asks in vain, which is allowed. */
+FVI_INLINE void fvi_tile_prefetch(const void *at)
+{
+    _mm_prefetch(at, _MM_HINT_T0);
+}
+
 /* Stores columns first..first+3 of a row from their sums along k. */
 FVI_INLINE void fvi_tile_store(const fvi_linear_tile *tile, uint32_t row, uint32_t first, __m512 a,
                                __m512 b, __m512 c, __m512 d)

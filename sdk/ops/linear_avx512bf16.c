@@ -23,8 +23,9 @@ FVI_INLINE void tile_native(const fvi_linear_tile *tile, const uint32_t rows,
         }
 #pragma GCC unroll 8
         for (uint32_t c = 0; c < columns; c++) {
-            __m512bh ws =
-                (__m512bh)_mm512_maskz_loadu_epi16(mask, w + fvi_tile_column(tile, c) + k);
+            const uint16_t *at = w + fvi_tile_column(tile, c) + k;
+            __m512bh ws = (__m512bh)_mm512_maskz_loadu_epi16(mask, at);
+            fvi_tile_prefetch(at + (size_t)columns * tile->k);
 #pragma GCC unroll 8
             for (uint32_t r = 0; r < rows; r++) {
                 acc[r][c] = _mm512_dpbf16_ps(acc[r][c], xs[r], ws);

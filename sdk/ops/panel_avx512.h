@@ -17,6 +17,9 @@ typedef struct fvi_panel {
     size_t c_stride;
     uint32_t m, n, k; /* n: a multiple of 16 */
     bool add;
+    /* memory to ask for on the way, evenly spread: a burst of requests would stop the processor */
+    const uint8_t *ahead; /* or NULL */
+    size_t ahead_bytes;
 } fvi_panel;
 
 typedef void (*fvi_panel_fn)(const fvi_panel *panel);
@@ -26,34 +29,70 @@ void fvi_panel_f16(const fvi_panel *panel);  /* b is f16 */
 void fvi_panel_bf16(const fvi_panel *panel); /* pairs along k: (a0 b0 + a1 b1) at each step */
 void fvi_panel_int8(const fvi_panel *panel); /* quads along k: a signed, b unsigned; c is int32 */
 
-/* The blocks every panel function walks: rows by up to 8, columns by 64, 32 and 16. */
-typedef void (*fvi_panel_block_fn)(const fvi_panel *panel, uint32_t row, uint32_t column);
+/* The blocks every panel function walks: rows by up to 8, columns by 64, 32 and 16. At each step along k a
+ * block asks for the memory at `ahead`, which then moves on by `step`. */
+typedef struct fvi_panel_at {
+    uint32_t row, column;
+    const uint8_t *ahead;
+    size_t step;
+} fvi_panel_at;
+
+typedef void (*fvi_panel_block_fn)(const fvi_panel *panel, fvi_panel_at at);
 
 typedef struct fvi_panel_blocks {
     fvi_panel_block_fn block[8][3]; /* by rows - 1; columns 16, 32, 64; 64 may be missing */
 } fvi_panel_blocks;
 
+static inline uint32_t fvi_panel_rows(uint32_t left)
+{
+    return left <= 8 ? left : left <= 16 ? (left + 1) / 2 : 6;
+}
+
+static inline uint32_t fvi_panel_size(const fvi_panel_blocks *blocks, uint32_t rows, uint32_t left)
+{
+    return left >= 64 && blocks->block[rows - 1][2] != NULL ? 2 : left >= 32 ? 1 : 0;
+}
+
+static inline uint32_t fvi_panel_n_block(const fvi_panel *p, const fvi_panel_blocks *blocks)
+{
+    uint32_t n = 0, rows;
+    for (uint32_t row = 0; row < p->m; row += rows) {
+        rows = fvi_panel_rows(p->m - row);
+        for (uint32_t c = 0; c < p->n; n++) {
+            c += 16u << fvi_panel_size(blocks, rows, p->n - c);
+        }
+    }
+    return n;
+}
+
 static inline void fvi_panel_walk(const fvi_panel *p, const fvi_panel_blocks *blocks)
 {
-    uint32_t row = 0;
-    while (row < p->m) {
-        uint32_t left = p->m - row;
-        uint32_t rows = left <= 8 ? left : left <= 16 ? (left + 1) / 2 : 6;
-        for (uint32_t column = 0; column < p->n;) {
-            uint32_t n = p->n - column;
-            uint32_t size = n >= 64 && blocks->block[rows - 1][2] != NULL ? 2 : n >= 32 ? 1 : 0;
-            blocks->block[rows - 1][size](p, row, column);
-            column += 16u << size;
+    fvi_panel_at at = {.ahead = p->a}; /* with a step of 0 it asks for what is there */
+    if (p->ahead != NULL) {
+        size_t n_step = fvi_panel_n_block(p, blocks) * (size_t)p->k;
+        at.ahead = p->ahead;
+        at.step = FVI_MIN(p->ahead_bytes / n_step, (size_t)64);
+        for (size_t i = at.step * n_step; i < p->ahead_bytes; i += 64) { /* few steps, little to stop */
+            __builtin_prefetch(p->ahead + i);
         }
-        row += rows;
+    }
+    while (at.row < p->m) {
+        uint32_t rows = fvi_panel_rows(p->m - at.row);
+        for (at.column = 0; at.column < p->n;) {
+            uint32_t size = fvi_panel_size(blocks, rows, p->n - at.column);
+            blocks->block[rows - 1][size](p, at);
+            at.column += 16u << size;
+            at.ahead += at.step * p->k;
+        }
+        at.row += rows;
     }
 }
 
-/* From one inlined body(panel, row, column, rows, vectors): its blocks, and the function `name`. */
+/* From one inlined body(panel, at, rows, vectors): its blocks, and the function `name`. */
 #define FVI_PANEL_BLOCK(name, body, rows, vectors)                                         \
-    static void name##_##rows##_##vectors(const fvi_panel *p, uint32_t row, uint32_t column) \
+    static void name##_##rows##_##vectors(const fvi_panel *p, fvi_panel_at at)             \
     {                                                                                      \
-        body(p, row, column, rows, vectors);                                               \
+        body(p, at, rows, vectors);                                                        \
     }
 #define FVI_PANEL_ROWS(name, body, rows)   \
     FVI_PANEL_BLOCK(name, body, rows, 1)   \

@@ -2,12 +2,12 @@
 #include "sdk/ops/panel_avx512.h"
 #include "sdk/ops/simd_avx512.h"
 
-FVI_INLINE void block_bf16(const fvi_panel *p, uint32_t row, uint32_t column, const uint32_t rows,
-                      const uint32_t vectors)
+FVI_INLINE void block_bf16(const fvi_panel *p, fvi_panel_at at, const uint32_t rows,
+                           const uint32_t vectors)
 {
-    const int32_t *a = (const int32_t *)p->a + row * p->a_stride;
-    const int32_t *b = (const int32_t *)p->b + column;
-    float *c = (float *)p->c + row * p->c_stride + column;
+    const int32_t *a = (const int32_t *)p->a + at.row * p->a_stride;
+    const int32_t *b = (const int32_t *)p->b + at.column;
+    float *c = (float *)p->c + at.row * p->c_stride + at.column;
     __m512 acc[8][4];
 #pragma GCC unroll 8
     for (uint32_t r = 0; r < rows; r++) {
@@ -17,15 +17,17 @@ FVI_INLINE void block_bf16(const fvi_panel *p, uint32_t row, uint32_t column, co
                 p->add ? _mm512_loadu_ps(c + r * p->c_stride + v * 16) : _mm512_setzero_ps();
         }
     }
-    for (uint32_t k = 0; k < p->k; k++) {
+    const size_t a_stride = p->a_stride, b_stride = p->b_stride;
+    for (uint32_t k = p->k; k > 0; k--, a++, b += b_stride, at.ahead += at.step) {
         __m512bh pairs[4];
+        _mm_prefetch((const char *)at.ahead, _MM_HINT_T0);
 #pragma GCC unroll 4
         for (uint32_t v = 0; v < vectors; v++) {
-            pairs[v] = (__m512bh)_mm512_loadu_si512(b + k * p->b_stride + v * 16);
+            pairs[v] = (__m512bh)_mm512_loadu_si512(b + v * 16);
         }
 #pragma GCC unroll 8
         for (uint32_t r = 0; r < rows; r++) {
-            __m512bh x = (__m512bh)_mm512_set1_epi32(a[r * p->a_stride + k]);
+            __m512bh x = (__m512bh)_mm512_set1_epi32(a[r * a_stride]);
 #pragma GCC unroll 4
             for (uint32_t v = 0; v < vectors; v++) {
                 acc[r][v] = _mm512_dpbf16_ps(acc[r][v], pairs[v], x);
@@ -41,12 +43,12 @@ FVI_INLINE void block_bf16(const fvi_panel *p, uint32_t row, uint32_t column, co
     }
 }
 
-FVI_INLINE void block_int8(const fvi_panel *p, uint32_t row, uint32_t column, const uint32_t rows,
+FVI_INLINE void block_int8(const fvi_panel *p, fvi_panel_at at, const uint32_t rows,
                            const uint32_t vectors)
 {
-    const int32_t *a = (const int32_t *)p->a + row * p->a_stride;
-    const int32_t *b = (const int32_t *)p->b + column;
-    int32_t *c = (int32_t *)p->c + row * p->c_stride + column;
+    const int32_t *a = (const int32_t *)p->a + at.row * p->a_stride;
+    const int32_t *b = (const int32_t *)p->b + at.column;
+    int32_t *c = (int32_t *)p->c + at.row * p->c_stride + at.column;
     __m512i acc[8][4];
 #pragma GCC unroll 8
     for (uint32_t r = 0; r < rows; r++) {
@@ -56,15 +58,17 @@ FVI_INLINE void block_int8(const fvi_panel *p, uint32_t row, uint32_t column, co
                 p->add ? _mm512_loadu_si512(c + r * p->c_stride + v * 16) : _mm512_setzero_si512();
         }
     }
-    for (uint32_t k = 0; k < p->k; k++) {
+    const size_t a_stride = p->a_stride, b_stride = p->b_stride;
+    for (uint32_t k = p->k; k > 0; k--, a++, b += b_stride, at.ahead += at.step) {
         __m512i quads[4];
+        _mm_prefetch((const char *)at.ahead, _MM_HINT_T0);
 #pragma GCC unroll 4
         for (uint32_t v = 0; v < vectors; v++) {
-            quads[v] = _mm512_loadu_si512(b + k * p->b_stride + v * 16);
+            quads[v] = _mm512_loadu_si512(b + v * 16);
         }
 #pragma GCC unroll 8
         for (uint32_t r = 0; r < rows; r++) {
-            __m512i x = _mm512_set1_epi32(a[r * p->a_stride + k]);
+            __m512i x = _mm512_set1_epi32(a[r * a_stride]);
 #pragma GCC unroll 4
             for (uint32_t v = 0; v < vectors; v++) {
                 acc[r][v] = _mm512_dpbusd_epi32(acc[r][v], quads[v], x);

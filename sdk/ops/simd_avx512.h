@@ -84,6 +84,18 @@ FVI_INLINE float fvi_sum1(__m512 a)
     return _mm_cvtss_f32(fvi_sum4(a, zero, zero, zero));
 }
 
+/* The largest of each of four vectors. */
+FVI_INLINE __m128 fvi_max4(__m512 a, __m512 b, __m512 c, __m512 d)
+{
+    __m512 ab = _mm512_max_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+    __m512 cd = _mm512_max_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+    __m512 low = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(ab), _mm512_castps_pd(cd)));
+    __m512 high = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(ab), _mm512_castps_pd(cd)));
+    __m512 all = _mm512_max_ps(low, high);
+    __m256 half = _mm256_max_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
+    return _mm_max_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+}
+
 FVI_INLINE float fvi_max1(__m512 a)
 {
     return _mm512_reduce_max_ps(a);
