@@ -1,8 +1,9 @@
 /* attn_coded_avx512.h - attention over int8 and int4 tokens against their codes, with byte products.
  *
  * Nothing is dequantised: score = scale (q . codes) + min sum(q), output = sum of (weight scale) codes +
- * sum of weight min. Queries and weights become 16-bit fixed point, split into two bytes, so the products are
- * exact integers and only the rounding to fixed point (2^-16 of the largest) and of the result remains.
+ * sum of weight min. Queries and weights become 16-bit fixed point, split into two bytes (weights for int4
+ * one byte), so the products are exact integers and only the rounding to fixed point (2^-16 or 2^-9 of the
+ * largest) and of the result remains.
  * For CPUs with VNNI, which those with bf16 products have. Included by attn_decode_avx512.c. */
 #ifndef FOVEA_OPS_ATTN_CODED_AVX512_H
 #define FOVEA_OPS_ATTN_CODED_AVX512_H
@@ -46,9 +47,9 @@ void fvi_coded_take_query(const float *q, uint32_t dk, int32_t *high, int32_t *l
 void fvi_coded_scores(const fvi_coded_query *query, const fvi_section *keys, uint32_t first,
                       uint32_t n, fvi_ahead ahead, const fvi_coded_scratch *scratch, float *score);
 /* Adds to acc [group, acc_stride] the coded values of the list's n tokens from `start` on (fvi_list_seek), a
- * chunk, weighted by e [group, FVI_SCORE_ROW]. */
+ * chunk, weighted by e [group, FVI_SCORE_ROW]; next: what comes after them. */
 void fvi_coded_values(const fvi_list_view *list, fvi_piece start, uint32_t n, uint32_t dk,
-                      uint32_t dv, uint32_t group, const float *e, const fvi_coded_scratch *scratch,
-                      float *acc, size_t acc_stride);
+                      uint32_t dv, uint32_t group, const float *e, fvi_ahead next,
+                      const fvi_coded_scratch *scratch, float *acc, size_t acc_stride);
 
 #endif

@@ -40,6 +40,7 @@ typedef struct decode_job {
     float *kept;      /* [list, group, n_chunk * FVI_CHUNK] exponentials, if there is mass to give */
     float *scratch;   /* [n_worker] */
     size_t worker_floats;
+    uint32_t n_worker;
 } decode_job;
 
 /* Places the fields from `at` (NULL: nowhere) and returns how many floats they take. */
@@ -65,6 +66,7 @@ typedef struct decode_part {
     uint32_t first, n; /* tokens of the chunk */
     fvi_piece start;   /* where its first lies */
     bool any_coded;    /* tokens that the coded kernels take */
+    fvi_ahead next;    /* keys that this worker will likely want after this part */
     decode_scratch s;
 } decode_part;
 
@@ -100,23 +102,27 @@ static void score_chunk(decode_part *p)
     }
 }
 
-/* Exponentials in place, zeros behind them to the next multiple of 16. */
+/* Exponentials in place, zeros behind them up to a whole vector (FVI_SCORE_ROW leaves room). */
 static void softmax_chunk(float *score, uint32_t n, float *max, float *sum)
 {
-    __m512 top = _mm512_set1_ps(-INFINITY);
-    for (uint32_t t = 0; t < n; t += 16) {
-        top = _mm512_mask_max_ps(top, fvi_mask16(n - t), top, _mm512_loadu_ps(score + t));
+    uint32_t whole = n / 16 * 16;
+    __mmask16 rest = fvi_mask16(n - whole);
+    __m512 top = _mm512_set1_ps(-INFINITY), total = _mm512_setzero_ps();
+    for (uint32_t t = 0; t < whole; t += 16) {
+        top = _mm512_max_ps(top, _mm512_loadu_ps(score + t));
     }
+    top = _mm512_mask_max_ps(top, rest, top, _mm512_loadu_ps(score + whole));
     *max = fvi_max1(top);
     top = _mm512_set1_ps(*max);
-    __m512 total = _mm512_setzero_ps();
-    for (uint32_t t = 0; t < n; t += 16) {
+    for (uint32_t t = 0; t < whole; t += 16) {
         __m512 x = fvi_exp16(_mm512_sub_ps(_mm512_loadu_ps(score + t), top));
-        x = _mm512_maskz_mov_ps(fvi_mask16(n - t), x);
         total = _mm512_add_ps(total, x);
         _mm512_storeu_ps(score + t, x);
     }
-    *sum = fvi_sum1(total);
+    __m512 x = fvi_exp16(_mm512_sub_ps(_mm512_loadu_ps(score + whole), top));
+    x = _mm512_maskz_mov_ps(rest, x);
+    _mm512_storeu_ps(score + whole, x);
+    *sum = fvi_sum1(_mm512_add_ps(total, x));
 }
 
 static void sum_chunk(decode_part *p, float *acc)
@@ -131,6 +137,7 @@ static void sum_chunk(decode_part *p, float *acc)
             continue;
         }
         fvi_ahead ahead = fvi_tile_ahead(p->list, piece, end, a->dk, dv, true);
+        ahead = ahead.at != NULL ? ahead : p->next;
         fvi_panel sum = {.a = p->s.score + (piece.token - p->first), .a_stride = FVI_SCORE_ROW,
                          .b = p->s.values, .b_stride = dv_rounded, .c = acc,
                          .c_stride = 2 + dv_rounded, .m = p->job->group, .n = dv_rounded,
@@ -145,8 +152,8 @@ static void sum_chunk(decode_part *p, float *acc)
         }
     }
     if (p->any_coded) {
-        fvi_coded_values(p->list, p->start, p->n, a->dk, dv, p->job->group, p->s.score, &p->s.coded,
-                         acc, 2 + dv_rounded);
+        fvi_coded_values(p->list, p->start, p->n, a->dk, dv, p->job->group, p->s.score, p->next,
+                         &p->s.coded, acc, 2 + dv_rounded);
     }
 }
 
@@ -167,6 +174,21 @@ static decode_part start_part(const decode_job *job, uint32_t at, uint32_t first
     return p;
 }
 
+/* The first keys of a part. */
+static fvi_ahead part_keys(const decode_job *job, uint32_t part)
+{
+    const fvi_attn_decode_args *a = job->args;
+    uint32_t at = part / job->n_chunk, first = part % job->n_chunk * FVI_CHUNK;
+    if (at >= job->n_row * a->n_kv_head) {
+        return (fvi_ahead){0};
+    }
+    const fvi_list_view *list = &a->lists[(size_t)job->first_row * a->n_kv_head + at];
+    if (first >= list->n_token) {
+        return (fvi_ahead){0};
+    }
+    return fvi_tile_ahead(list, fvi_list_seek(list, first), list->n_token, a->dk, a->dv, false);
+}
+
 static void chunk_part(void *arg, uint32_t part, uint32_t worker)
 {
     const decode_job *job = arg;
@@ -176,6 +198,7 @@ static void chunk_part(void *arg, uint32_t part, uint32_t worker)
         return;
     }
     decode_part p = start_part(job, at, first, worker);
+    p.next = part_keys(job, part + job->n_worker); /* workers take turns as long as nobody disturbs */
     size_t stride = 2 + job->dv_rounded;
     float *result = job->result + (size_t)part * job->group * stride;
     memset(result, 0, job->group * stride * sizeof *result);
@@ -191,12 +214,13 @@ static void chunk_part(void *arg, uint32_t part, uint32_t worker)
     sum_chunk(&p, result + 2);
 }
 
-/* Adds one head's probabilities to the list's mass. */
-static void add_mass(float *mass, const float *kept, const float *results, size_t stride, float top,
-                     float sum, uint32_t n_token)
+/* Adds one head's probabilities to the list's mass; results: the head's first chunk's, `stride` apart, the
+ * chunk's factor first. */
+static void add_mass(float *mass, const float *kept, const float *results, size_t stride, float sum,
+                     uint32_t n_token)
 {
     for (uint32_t first = 0; first < n_token; first += FVI_CHUNK) {
-        float factor = expf(results[first / FVI_CHUNK * stride] - top) / sum;
+        float factor = results[first / FVI_CHUNK * stride] / sum;
         uint32_t end = FVI_MIN(n_token, first + FVI_CHUNK);
         for (uint32_t t = first; t < end; t++) {
             mass[t] += kept[t] * factor;
@@ -204,26 +228,28 @@ static void add_mass(float *mass, const float *kept, const float *results, size_
     }
 }
 
-/* Joins the chunks of one head; results: its first chunk's, the others `stride` apart. */
-static void join_head(const float *results, size_t stride, uint32_t n_chunk, uint32_t dv, float *out,
+/* Joins the chunks of one head; a chunk's maximum gives way to its factor exp(maximum - *top). */
+static void join_head(float *results, size_t stride, uint32_t n_chunk, uint32_t dv, float *out,
                       float *top, float *sum)
 {
     *top = results[0];
-    *sum = 0;
     for (uint32_t i = 1; i < n_chunk; i++) {
         *top = FVI_MAX(*top, results[i * stride]);
     }
-    memset(out, 0, dv * sizeof *out);
+    *sum = 0;
     for (uint32_t i = 0; i < n_chunk; i++) {
-        const float *result = results + i * stride;
-        float factor = expf(result[0] - *top);
-        *sum += result[1] * factor;
-        for (uint32_t c = 0; c < dv; c++) {
-            out[c] += result[2 + c] * factor;
-        }
+        float *result = results + i * stride;
+        result[0] = expf(result[0] - *top);
+        *sum += result[1] * result[0];
     }
-    for (uint32_t c = 0; c < dv; c++) {
-        out[c] /= *sum;
+    __m512 whole = _mm512_set1_ps(*sum);
+    for (uint32_t c = 0; c < dv; c += 16) {
+        __m512 acc = _mm512_setzero_ps();
+        for (uint32_t i = 0; i < n_chunk; i++) {
+            const float *result = results + i * stride;
+            acc = _mm512_fmadd_ps(_mm512_loadu_ps(result + 2 + c), _mm512_set1_ps(result[0]), acc);
+        }
+        _mm512_mask_storeu_ps(out + c, fvi_mask16(dv - c), _mm512_div_ps(acc, whole));
     }
 }
 
@@ -237,7 +263,7 @@ static void join_part(void *arg, uint32_t at, uint32_t worker)
     size_t stride = 2 + job->dv_rounded, chunk_stride = job->group * stride;
     float *mass = a->mass != NULL ? a->mass[index] : NULL;
     for (uint32_t h = 0; h < job->group; h++) {
-        const float *results = job->result + ((size_t)at * job->n_chunk * job->group + h) * stride;
+        float *results = job->result + ((size_t)at * job->n_chunk * job->group + h) * stride;
         size_t head = index * job->group + h;
         float top, sum;
         join_head(results, chunk_stride, (n_token + FVI_CHUNK - 1) / FVI_CHUNK, a->dv,
@@ -248,7 +274,7 @@ static void join_part(void *arg, uint32_t at, uint32_t worker)
         if (mass != NULL) {
             const float *kept =
                 job->kept + ((size_t)at * job->group + h) * job->n_chunk * FVI_CHUNK;
-            add_mass(mass, kept, results, chunk_stride, top, sum, n_token);
+            add_mass(mass, kept, results, chunk_stride, sum, n_token);
         }
     }
 }
@@ -290,7 +316,7 @@ static bool wants_mass(const fvi_attn_decode_args *args)
 }
 
 /* Places the job's arrays for `batch` rows from `at` (NULL: nowhere); returns how many floats they take. */
-static size_t job_layout(decode_job *job, float *at, uint32_t batch, uint32_t n_worker)
+static size_t job_layout(decode_job *job, float *at, uint32_t batch)
 {
     const fvi_attn_decode_args *a = job->args;
     size_t heads = (size_t)batch * a->n_head, n = 0;
@@ -303,7 +329,7 @@ static size_t job_layout(decode_job *job, float *at, uint32_t batch, uint32_t n_
     FVI_PLACE(q_unit, float, heads);
     FVI_PLACE(q_sum, float, heads * fvi_groups(a->dk));
     FVI_PLACE(result, float, heads * job->n_chunk * (2 + job->dv_rounded));
-    FVI_PLACE(scratch, float, job->worker_floats * n_worker);
+    FVI_PLACE(scratch, float, job->worker_floats * job->n_worker);
     if (wants_mass(a)) {
         FVI_PLACE(kept, float, heads * job->n_chunk * FVI_CHUNK);
     }
@@ -320,13 +346,13 @@ fovea_status fvi_avx512_attn_decode(fvi_backend *backend, const fvi_attn_decode_
                                fvi_coded_takes(FOVEA_KIND_INT4, args->dk, args->dv)};
     uint32_t row_parts = job.n_chunk * args->n_kv_head;
     uint32_t batch = FVI_MIN(args->n_row, FVI_MAX(1u, PARTS / row_parts)); /* rows at a time */
-    uint32_t n_worker = fvi_pool_n_thread(backend->pool);
-    size_t n_float = job_layout(&job, NULL, batch, n_worker);
+    job.n_worker = fvi_pool_n_thread(backend->pool);
+    size_t n_float = job_layout(&job, NULL, batch);
     float *memory = fvi_cpu_scratch(backend, n_float * sizeof *memory);
     if (memory == NULL) {
         return FOVEA_ERR_NOMEM;
     }
-    job_layout(&job, memory, batch, n_worker);
+    job_layout(&job, memory, batch);
     for (; job.first_row < args->n_row; job.first_row += job.n_row) {
         job.n_row = FVI_MIN(batch, args->n_row - job.first_row);
         prepare_queries(&job);

@@ -9,11 +9,11 @@ FVI_INLINE __m512 load_b(const void *b, size_t at, bool half)
                 : _mm512_loadu_ps((const float *)b + at);
 }
 
-FVI_INLINE void block(const fvi_panel *p, fvi_panel_at at, const uint32_t rows,
-                      const uint32_t vectors, const bool half)
+FVI_INLINE void block(const fvi_panel *p, uint32_t row, uint32_t column, const uint8_t *ahead,
+                      size_t step, const uint32_t rows, const uint32_t vectors, const bool half)
 {
-    const float *a = (const float *)p->a + at.row * p->a_stride;
-    float *c = (float *)p->c + at.row * p->c_stride + at.column;
+    const float *a = (const float *)p->a + row * p->a_stride;
+    float *c = (float *)p->c + row * p->c_stride + column;
     __m512 acc[8][4];
 #pragma GCC unroll 8
     for (uint32_t r = 0; r < rows; r++) {
@@ -24,10 +24,10 @@ FVI_INLINE void block(const fvi_panel *p, fvi_panel_at at, const uint32_t rows,
         }
     }
     const size_t a_stride = p->a_stride, b_stride = p->b_stride;
-    size_t b_at = at.column;
-    for (uint32_t k = p->k; k > 0; k--, a++, b_at += b_stride, at.ahead += at.step) {
+    size_t b_at = column;
+    for (uint32_t k = p->k; k > 0; k--, a++, b_at += b_stride, ahead += step) {
         __m512 b[4];
-        _mm_prefetch((const char *)at.ahead, _MM_HINT_T0);
+        _mm_prefetch((const char *)ahead, _MM_HINT_T0);
 #pragma GCC unroll 4
         for (uint32_t v = 0; v < vectors; v++) {
             b[v] = load_b(p->b, b_at + v * 16, half);
@@ -50,16 +50,16 @@ FVI_INLINE void block(const fvi_panel *p, fvi_panel_at at, const uint32_t rows,
     }
 }
 
-FVI_INLINE void block_f32(const fvi_panel *p, fvi_panel_at at, const uint32_t rows,
-                          const uint32_t vectors)
+FVI_INLINE void block_f32(const fvi_panel *p, uint32_t row, uint32_t column, const uint8_t *ahead,
+                          size_t step, const uint32_t rows, const uint32_t vectors)
 {
-    block(p, at, rows, vectors, false);
+    block(p, row, column, ahead, step, rows, vectors, false);
 }
 
-FVI_INLINE void block_f16(const fvi_panel *p, fvi_panel_at at, const uint32_t rows,
-                          const uint32_t vectors)
+FVI_INLINE void block_f16(const fvi_panel *p, uint32_t row, uint32_t column, const uint8_t *ahead,
+                          size_t step, const uint32_t rows, const uint32_t vectors)
 {
-    block(p, at, rows, vectors, true);
+    block(p, row, column, ahead, step, rows, vectors, true);
 }
 
 FVI_PANEL_FUNCTION(fvi_panel_f32, block_f32)

@@ -9,11 +9,11 @@
 #include "sdk/ops/cpu_impl.h"
 
 typedef struct fvi_panel {
-    const void *a;   /* [m, k] f32, pairs of bf16 or quads of int8 */
+    const void *a;   /* [m, k] f32, pairs of bf16 or quads of bytes */
     size_t a_stride; /* in elements of 4 bytes */
-    const void *b;   /* [k, n] f32, f16, pairs of bf16 or quads of uint8 */
+    const void *b;   /* [k, n] f32, f16, pairs of bf16 or quads of bytes */
     size_t b_stride; /* in elements of b */
-    void *c;         /* [m, n] f32; int32 for int8 */
+    void *c;         /* [m, n] f32; int32 for bytes */
     size_t c_stride;
     uint32_t m, n, k; /* n: a multiple of 16 */
     bool add;
@@ -28,16 +28,12 @@ void fvi_panel_f32(const fvi_panel *panel);
 void fvi_panel_f16(const fvi_panel *panel);  /* b is f16 */
 void fvi_panel_bf16(const fvi_panel *panel); /* pairs along k: (a0 b0 + a1 b1) at each step */
 void fvi_panel_int8(const fvi_panel *panel); /* quads along k: a signed, b unsigned; c is int32 */
+void fvi_panel_uint8(const fvi_panel *panel); /* the same, a unsigned, b below 128 */
 
 /* The blocks every panel function walks: rows by up to 8, columns by 64, 32 and 16. At each step along k a
  * block asks for the memory at `ahead`, which then moves on by `step`. */
-typedef struct fvi_panel_at {
-    uint32_t row, column;
-    const uint8_t *ahead;
-    size_t step;
-} fvi_panel_at;
-
-typedef void (*fvi_panel_block_fn)(const fvi_panel *panel, fvi_panel_at at);
+typedef void (*fvi_panel_block_fn)(const fvi_panel *panel, uint32_t row, uint32_t column,
+                                   const uint8_t *ahead, size_t step);
 
 typedef struct fvi_panel_blocks {
     fvi_panel_block_fn block[8][3]; /* by rows - 1; columns 16, 32, 64; 64 may be missing */
@@ -67,32 +63,33 @@ static inline uint32_t fvi_panel_n_block(const fvi_panel *p, const fvi_panel_blo
 
 static inline void fvi_panel_walk(const fvi_panel *p, const fvi_panel_blocks *blocks)
 {
-    fvi_panel_at at = {.ahead = p->a}; /* with a step of 0 it asks for what is there */
+    const uint8_t *ahead = p->a; /* with a step of 0 it asks for what is there */
+    size_t step = 0;
     if (p->ahead != NULL) {
-        size_t n_step = fvi_panel_n_block(p, blocks) * (size_t)p->k;
-        at.ahead = p->ahead;
-        at.step = FVI_MIN(p->ahead_bytes / n_step, (size_t)64);
-        for (size_t i = at.step * n_step; i < p->ahead_bytes; i += 64) { /* few steps, little to stop */
-            __builtin_prefetch(p->ahead + i);
+        uint32_t n_step = fvi_panel_n_block(p, blocks) * p->k;
+        ahead = p->ahead;
+        step = FVI_MIN((uint32_t)p->ahead_bytes / n_step, 64u);
+        for (size_t i = step * n_step; i < p->ahead_bytes; i += 64) { /* few steps, little to stop */
+            __builtin_prefetch(ahead + i);
         }
     }
-    while (at.row < p->m) {
-        uint32_t rows = fvi_panel_rows(p->m - at.row);
-        for (at.column = 0; at.column < p->n;) {
-            uint32_t size = fvi_panel_size(blocks, rows, p->n - at.column);
-            blocks->block[rows - 1][size](p, at);
-            at.column += 16u << size;
-            at.ahead += at.step * p->k;
+    for (uint32_t row = 0, rows; row < p->m; row += rows) {
+        rows = fvi_panel_rows(p->m - row);
+        for (uint32_t column = 0; column < p->n;) {
+            uint32_t size = fvi_panel_size(blocks, rows, p->n - column);
+            blocks->block[rows - 1][size](p, row, column, ahead, step);
+            column += 16u << size;
+            ahead += step * p->k;
         }
-        at.row += rows;
     }
 }
 
-/* From one inlined body(panel, at, rows, vectors): its blocks, and the function `name`. */
+/* From one inlined body(panel, row, column, ahead, step, rows, vectors): its blocks, and the function `name`. */
 #define FVI_PANEL_BLOCK(name, body, rows, vectors)                                         \
-    static void name##_##rows##_##vectors(const fvi_panel *p, fvi_panel_at at)             \
+    static void name##_##rows##_##vectors(const fvi_panel *p, uint32_t row, uint32_t column, \
+                                          const uint8_t *ahead, size_t step)               \
     {                                                                                      \
-        body(p, at, rows, vectors);                                                        \
+        body(p, row, column, ahead, step, rows, vectors);                                  \
     }
 #define FVI_PANEL_ROWS(name, body, rows)   \
     FVI_PANEL_BLOCK(name, body, rows, 1)   \
