@@ -30,6 +30,32 @@ fovea_status fvi_fail(fovea_error *err, fovea_status code, const char *fmt, ...)
         }                              \
     } while (0)
 
+/* Structs that cross the public ABI begin with `uint32_t size`. A caller that was compiled against an older
+ * header gives a smaller one: what it lacks reads as zero, and is not written. False: no such size. */
+static inline bool fvi_struct_in(void *own, size_t own_size, const void *given)
+{
+    uint32_t size;
+    memcpy(&size, given, sizeof size);
+    if (size < sizeof size || size > own_size) {
+        return false;
+    }
+    memset(own, 0, own_size);
+    memcpy(own, given, size);
+    return true;
+}
+
+static inline bool fvi_struct_out(void *given, const void *own, size_t own_size)
+{
+    uint32_t size;
+    memcpy(&size, given, sizeof size);
+    if (size < sizeof size || size > own_size) {
+        return false;
+    }
+    memcpy(given, own, size);
+    memcpy(given, &size, sizeof size);
+    return true;
+}
+
 /* ---- memory ---- */
 
 /* malloc with 64-byte alignment; user is unused. */

@@ -18,10 +18,9 @@
 static fovea_status check_options(const fovea_engine_options *options, fovea_engine_options *out,
                                   fovea_error *err)
 {
-    if (options == NULL || options->size != sizeof *options) {
+    if (options == NULL || !fvi_struct_in(out, sizeof *out, options)) {
         return FVI_FAIL(err, FOVEA_ERR_ARG, "engine options: size is not sizeof(fovea_engine_options)");
     }
-    *out = *options;
     if (out->model == NULL || out->model[0] == '\0') {
         return FVI_FAIL(err, FOVEA_ERR_ARG, "engine options: model is not set");
     }
@@ -120,8 +119,8 @@ fovea_status fovea_engine_estimate(const fovea_engine_options *given, fovea_memo
 {
     fovea_engine_options options;
     FVI_TRY(check_options(given, &options, err));
-    if (out == NULL || out->size != sizeof *out) {
-        return FVI_FAIL(err, FOVEA_ERR_ARG, "estimate: size is not sizeof(fovea_memory_estimate)");
+    if (out == NULL) {
+        return FVI_FAIL(err, FOVEA_ERR_ARG, "estimate: out is NULL");
     }
     fvi_model_options model = {.alloc = fvi_alloc_or_default(options.alloc),
                                .dir = options.model,
@@ -129,18 +128,20 @@ fovea_status fovea_engine_estimate(const fovea_engine_options *given, fovea_memo
     fovea_memory_estimate estimate = {.size = sizeof estimate};
     FVI_TRY(fvi_model_estimate(&model, options.prefill_block, &estimate, err));
     estimate.kv_pool_bytes = options.kv_bytes;
-    *out = estimate;
+    if (!fvi_struct_out(out, &estimate, sizeof estimate)) {
+        return FVI_FAIL(err, FOVEA_ERR_ARG, "estimate: size is not sizeof(fovea_memory_estimate)");
+    }
     return FOVEA_OK;
 }
 
 fovea_status fovea_engine_info(const fovea_engine *self, fovea_model_info *out)
 {
-    if (self == NULL || out == NULL || out->size != sizeof *out) {
+    if (self == NULL || out == NULL) {
         return FOVEA_ERR_ARG;
     }
     const fvi_model *model = self->model;
     const fvi_decoder_config *c = &model->config;
-    *out = (fovea_model_info){.size = sizeof *out,
+    fovea_model_info info = {.size = sizeof info,
                               .n_parameter = fvi_params_count(model->params),
                               .n_layer = c->n_layer,
                               .n_head = c->n_head,
@@ -152,21 +153,21 @@ fovea_status fovea_engine_info(const fovea_engine *self, fovea_model_info *out)
                               .image_width = model->preprocess.width,
                               .image_height = model->preprocess.height,
                               .tokens_per_image = model->tokens_per_image};
-    snprintf(out->name, sizeof out->name, "%s", model->name);
-    snprintf(out->family, sizeof out->family, "%s", model->family);
-    snprintf(out->encoder, sizeof out->encoder, "%s", model->encoder_name);
-    snprintf(out->backend, sizeof out->backend, "%s", self->backend->name);
-    return FOVEA_OK;
+    snprintf(info.name, sizeof info.name, "%s", model->name);
+    snprintf(info.family, sizeof info.family, "%s", model->family);
+    snprintf(info.encoder, sizeof info.encoder, "%s", model->encoder_name);
+    snprintf(info.backend, sizeof info.backend, "%s", self->backend->name);
+    return fvi_struct_out(out, &info, sizeof info) ? FOVEA_OK : FOVEA_ERR_ARG;
 }
 
 fovea_status fovea_engine_get_stats(const fovea_engine *self, fovea_engine_stats *out)
 {
-    if (self == NULL || out == NULL || out->size != sizeof *out) {
+    if (self == NULL || out == NULL) {
         return FOVEA_ERR_ARG;
     }
-    *out = (fovea_engine_stats){.size = sizeof *out};
-    fvi_scheduler_stats(self->scheduler, out);
-    return FOVEA_OK;
+    fovea_engine_stats stats = {.size = sizeof stats};
+    fvi_scheduler_stats(self->scheduler, &stats);
+    return fvi_struct_out(out, &stats, sizeof stats) ? FOVEA_OK : FOVEA_ERR_ARG;
 }
 
 fovea_status fovea_engine_tokenize(const fovea_engine *self, const char *text, size_t n_bytes,

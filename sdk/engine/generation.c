@@ -339,28 +339,26 @@ void fovea_generation_cancel(fovea_generation *self)
 
 fovea_status fovea_generation_usage(const fovea_generation *self, fovea_usage *out)
 {
-    if (self == NULL || out == NULL || out->size != sizeof *out) {
+    if (self == NULL || out == NULL) {
         return FOVEA_ERR_ARG;
     }
     fovea_generation *locked = (fovea_generation *)(uintptr_t)self;
     pthread_mutex_lock(&locked->lock);
-    *out = self->usage;
-    out->size = sizeof *out;
+    bool ok = fvi_struct_out(out, &self->usage, sizeof self->usage);
     pthread_mutex_unlock(&locked->lock);
-    return FOVEA_OK;
+    return ok ? FOVEA_OK : FOVEA_ERR_ARG;
 }
 
 fovea_status fovea_generation_ledger(const fovea_generation *self, fovea_ledger *out)
 {
-    if (self == NULL || out == NULL || out->size != sizeof *out) {
+    if (self == NULL || out == NULL) {
         return FOVEA_ERR_ARG;
     }
     fovea_generation *locked = (fovea_generation *)(uintptr_t)self;
     pthread_mutex_lock(&locked->lock);
     fovea_status status = self->has_ledger ? FOVEA_OK : FOVEA_ERR_STATE;
-    if (status == FOVEA_OK) {
-        *out = self->ledger;
-        out->size = sizeof *out;
+    if (status == FOVEA_OK && !fvi_struct_out(out, &self->ledger, sizeof self->ledger)) {
+        status = FOVEA_ERR_ARG;
     }
     pthread_mutex_unlock(&locked->lock);
     return status;

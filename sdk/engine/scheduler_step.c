@@ -395,7 +395,8 @@ static fovea_status encode_image(fvi_scheduler *self, fvi_request *request, fove
         status = fvi_projector_run(model->projector, features, info->n_token,
                                    request->prefill.x + (size_t)image->row * model->config.hidden, err);
     }
-    note_activations(self, request, (n_pixel + n_feature) * sizeof(float) + info->workspace_bytes);
+    note_activations(self, request, (n_pixel + n_feature) * sizeof(float) + info->workspace_bytes +
+                         fvi_projector_workspace_bytes(info->n_token, model->config.hidden));
     fvi_free(self->alloc, pixels);
     fvi_free(self->alloc, features);
     atomic_fetch_add(&self->count.images, 1);

@@ -57,13 +57,14 @@ static fovea_session *new_session(fovea_engine *engine, uint32_t flags)
 fovea_status fovea_session_new(fovea_engine *engine, const fovea_session_options *options,
                                fovea_session **out, fovea_error *err)
 {
-    if (engine == NULL || out == NULL || (options != NULL && options->size != sizeof *options)) {
+    fovea_session_options own = {.size = sizeof own};
+    if (engine == NULL || out == NULL || (options != NULL && !fvi_struct_in(&own, sizeof own, options))) {
         return FVI_FAIL(err, FOVEA_ERR_ARG, "session: engine or out is NULL, or size is wrong");
     }
     *out = NULL;
     fvi_recipe recipe;
-    FVI_TRY(fvi_recipe_parse(options != NULL ? options->recipe : NULL, &recipe, err));
-    fovea_session *self = new_session(engine, options != NULL ? options->flags : 0);
+    FVI_TRY(fvi_recipe_parse(own.recipe, &recipe, err));
+    fovea_session *self = new_session(engine, own.flags);
     if (self == NULL) {
         return FVI_FAIL(err, FOVEA_ERR_NOMEM, "no memory for a session");
     }
@@ -288,9 +289,9 @@ static fovea_status copy_forced(const fovea_session *self, const fovea_generate_
 static fovea_status copy_options(const fovea_session *self, const fovea_generate_options *given,
                                  fvi_generate *how, fovea_error *err)
 {
-    static const fovea_generate_options defaults = {.size = sizeof defaults};
-    const fovea_generate_options *o = given != NULL ? given : &defaults;
-    if (o->size != sizeof *o) {
+    fovea_generate_options own = {.size = sizeof own};
+    const fovea_generate_options *o = &own;
+    if (given != NULL && !fvi_struct_in(&own, sizeof own, given)) {
         return FVI_FAIL(err, FOVEA_ERR_ARG, "generate options: size is not sizeof(fovea_generate_options)");
     }
     if (!(o->temperature >= 0.0f && o->temperature <= 100.0f)) {
@@ -674,12 +675,14 @@ static fovea_status ledger_job(fvi_scheduler *scheduler, void *arg)
 
 fovea_status fovea_session_ledger(fovea_session *self, fovea_ledger *out)
 {
-    if (out == NULL || out->size != sizeof *out) {
+    if (out == NULL) {
         return FOVEA_ERR_ARG;
     }
     FVI_TRY(check_cached(self));
-    ledger_arg arg = {.timeline = &self->timeline, .ledger = out};
-    return fvi_scheduler_run(self->engine->scheduler, ledger_job, &arg);
+    fovea_ledger ledger = {.size = sizeof ledger};
+    ledger_arg arg = {.timeline = &self->timeline, .ledger = &ledger};
+    FVI_TRY(fvi_scheduler_run(self->engine->scheduler, ledger_job, &arg));
+    return fvi_struct_out(out, &ledger, sizeof ledger) ? FOVEA_OK : FOVEA_ERR_ARG;
 }
 
 fovea_status fovea_session_ledger_rows(fovea_session *self, fovea_ledger_row *rows, uint32_t *n_row)

@@ -4,6 +4,7 @@
 
 #include <setjmp.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -473,6 +474,29 @@ static void test_queue_limit(void **state)
     fovea_engine_close(&engine);
 }
 
+/* A caller compiled against a header with fewer fields gives a smaller size. */
+static void test_older_caller(void **state)
+{
+    (void)state;
+    fovea_engine *engine = open_engine(8 << 20, 0);
+    fovea_engine_stats whole = {.size = sizeof whole};
+    fovea_engine_stats old;
+    memset(&old, 0x5a, sizeof old);
+    old.size = offsetof(fovea_engine_stats, kv_used_bytes);
+    assert_int_equal(fovea_engine_get_stats(engine, &whole), FOVEA_OK);
+    assert_int_equal(fovea_engine_get_stats(engine, &old), FOVEA_OK);
+    assert_int_equal(old.size, offsetof(fovea_engine_stats, kv_used_bytes));
+    assert_int_equal(old.kv_capacity_bytes, whole.kv_capacity_bytes);
+    assert_int_equal(old.kv_used_bytes, UINT64_C(0x5a5a5a5a5a5a5a5a)); /* beyond its end: untouched */
+    old.size = sizeof old + 4;
+    assert_int_equal(fovea_engine_get_stats(engine, &old), FOVEA_ERR_ARG);
+    fovea_session_options options = {.size = 4, .recipe = "no such recipe"}; /* 4: no recipe is given */
+    fovea_session *session = NULL;
+    assert_int_equal(fovea_session_new(engine, &options, &session, NULL), FOVEA_OK);
+    fovea_session_free(&session);
+    fovea_engine_close(&engine);
+}
+
 int main(void)
 {
     snprintf(model_dir, sizeof model_dir, "%s/samples/model", FOVEA_SOURCE_DIR);
@@ -483,6 +507,6 @@ int main(void)
         cmocka_unit_test(test_admission),   cmocka_unit_test(test_none_waits),
         cmocka_unit_test(test_fork),        cmocka_unit_test(test_images_only),
         cmocka_unit_test(test_forced),
-        cmocka_unit_test(test_queue_limit)};
+        cmocka_unit_test(test_queue_limit), cmocka_unit_test(test_older_caller)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,8 +7,9 @@
  *  2. free/close take `T **`, set it to NULL, accept NULL and cannot fail.
  *  3. Inputs are read during the call and copied if they are kept; images are reference-counted.
  *  4. An engine outlives its sessions, a session outlives its generations.
- *  5. Option structs begin with `uint32_t size` (set it to sizeof); zero in any other field means the
- *     default that is documented beside it. Fields are only ever appended. */
+ *  5. Structs that you hand over for reading or filling begin with `uint32_t size` (set it to sizeof); zero
+ *     in any other field of options means the default that is documented beside it. Fields are only ever
+ *     appended, and a smaller size is served as an older caller's. */
 #ifndef FOVEA_H
 #define FOVEA_H
 
