@@ -35,7 +35,7 @@ readelf -d hello | grep -q "NEEDED.*\[libfovea\.so\.${version%.*}\]"
 run ./hello
 
 echo "-- CMake"
-cmake -S . -B build -DCMAKE_PREFIX_PATH="$prefix" > cmake.log
+cmake -S . -B build -G Ninja -DCMAKE_PREFIX_PATH="$prefix" > cmake.log
 cmake --build build > build.log
 run build/hello
 
