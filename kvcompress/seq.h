@@ -107,5 +107,7 @@ size_t fvi_kv_forecast_bytes(const fvi_kv_seq *seq, const fvi_kv_geom *geom, siz
 /* Fills everything of the ledger but activation_peak_bytes and floor_bytes (plan.h). */
 void fvi_kv_seq_ledger(const fvi_kv_seq *seq, fovea_ledger *out);
 void fvi_kv_seq_ledger_rows(const fvi_kv_seq *seq, fovea_ledger_row *rows /* [n_list] */);
+/* The fovea_kind of every token in a list, FVI_KV_DROP where the list does not hold it. */
+void fvi_kv_seq_kept(const fvi_kv_seq *seq, uint32_t list, uint8_t *kinds /* [position] */);
 
 #endif

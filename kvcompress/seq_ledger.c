@@ -325,3 +325,21 @@ void fvi_kv_seq_ledger_rows(const fvi_kv_seq *seq, fovea_ledger_row *rows)
     account self = {.seq = seq, .rows = rows};
     account_turns(&self);
 }
+
+void fvi_kv_seq_kept(const fvi_kv_seq *seq, uint32_t list, uint8_t *kinds)
+{
+    memset(kinds, (int)seq->geom->base, seq->position);
+    for (uint32_t i = 0; i < seq->n_block; i++) {
+        const fvi_kv_turn *turn = seq->blocks[i].turn;
+        if (turn == NULL) {
+            continue;
+        }
+        memset(kinds + turn->first, FVI_KV_DROP, turn->n_token);
+        fvi_kv_turn_iter iter = {.turn = turn, .token = UINT32_MAX};
+        while (fvi_kv_turn_next(&iter) && iter.list <= list) {
+            if (iter.list == list) {
+                kinds[turn->first + iter.token] = (uint8_t)turn->codec[iter.nth]->kind;
+            }
+        }
+    }
+}

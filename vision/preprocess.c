@@ -293,6 +293,28 @@ static void crop_axis(uint32_t n_picture, uint32_t n_result, uint32_t *from, uin
     *n = FVI_MIN(n_picture, n_result);
 }
 
+/* Where the result of one axis begins and ends in the picture, as shares of it. */
+static void part_of_axis(uint32_t n_picture, uint32_t n_result, float *begin, float *end)
+{
+    uint32_t from, to, n;
+    crop_axis(n_picture, n_result, &from, &to, &n);
+    double first = (double)from - (double)to;
+    *begin = (float)(first / n_picture);
+    *end = (float)((first + n_result) / n_picture);
+}
+
+void fvi_preprocess_part(const fvi_preprocess *self, uint32_t width, uint32_t height, float part[4])
+{
+    uint32_t resized_width, resized_height;
+    part[0] = part[1] = 0;
+    part[2] = part[3] = 1;
+    if (self->do_crop &&
+        find_resized(self, width, height, &resized_width, &resized_height, NULL) == FOVEA_OK) {
+        part_of_axis(resized_width, self->crop_width, &part[0], &part[2]);
+        part_of_axis(resized_height, self->crop_height, &part[1], &part[3]);
+    }
+}
+
 /* The value of every byte in every channel, with numpy's roundings. */
 static void fill_values(const fvi_preprocess *self, float values[3][256])
 {

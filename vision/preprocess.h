@@ -32,6 +32,9 @@ typedef struct fvi_preprocess {
 
 fovea_status fvi_preprocess_load(const fovea_alloc *alloc, const char *dir, fvi_preprocess *out,
                                  fovea_error *err);
+/* The part of a picture of this size that is seen: left, top, right, bottom, as shares of its sides. All
+ * of it where its size is refused by run. */
+void fvi_preprocess_part(const fvi_preprocess *self, uint32_t width, uint32_t height, float part[4]);
 /* out: [3, height, width], allocated by the caller. */
 fovea_status fvi_preprocess_run(const fvi_preprocess *self, const fovea_alloc *alloc,
                                 const fovea_image *image, float *out, fovea_error *err);

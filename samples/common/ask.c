@@ -95,6 +95,10 @@ int sample_ask_open(sample_ask *ask)
     if (ask->top_p > 1 || ask->min_p > 1) {
         return sample_args_refuse(program, "--top-p and --min-p: at most 1");
     }
+    if (ask->heatmap.path != NULL && ask->server != NULL) {
+        return sample_args_refuse(program,
+                                  "--heatmap: a server does not tell which tokens it keeps");
+    }
     status = ask->server != NULL ? sample_remote_open(ask->server, &ask->runner, &err)
                                  : open_local(ask, &err);
     if (status < 0) {
@@ -142,6 +146,7 @@ static sample_request make_request(const sample_ask *ask, const char *text,
         .n_image = n_image,
         .recipe = ask->recipe,
         .raw = ask->raw,
+        .kept = ask->heatmap.path != NULL,
         .label = !ask->no_labels,
         .generate =
             {
@@ -196,6 +201,9 @@ int sample_ask_run(const sample_ask *ask, const char *title, const char *text,
     }
     if (status == FOVEA_OK) {
         status = show_reply(ask, title, &reply);
+    }
+    if (status == FOVEA_OK && ask->heatmap.path != NULL) {
+        status = sample_heatmap_write(&ask->heatmap, &reply, images, n_image, &err);
     }
     if (status < 0) {
         sample_show_error(ask->program->name, NULL, status, &err);

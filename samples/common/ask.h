@@ -5,6 +5,7 @@
 #define FOVEA_SAMPLES_COMMON_ASK_H
 
 #include "samples/common/args.h"
+#include "samples/common/heatmap.h"
 #include "samples/common/turn.h"
 
 #define SAMPLE_N_ASK_ARG 21
@@ -15,6 +16,7 @@ typedef struct sample_ask {
     uint32_t max_tokens, top_k, n_logprobs, precision, threads;
     uint64_t seed, kv_bytes;
     float temperature, top_p, min_p;
+    sample_heatmap heatmap; /* path NULL: none is drawn */
     sample_texts stop;
     bool json, plan, ledger, raw, no_labels;
     sample_runner *runner; /* after sample_ask_open */

@@ -73,6 +73,41 @@ static fovea_status read_session(fovea_session *session, sample_reply *reply, fo
     return fovea_session_ledger_rows(session, reply->rows, &reply->n_row);
 }
 
+/* What became of each token of the prompt in every list, and where the pictures lie. */
+static fovea_status read_kept(fovea_session *session, sample_reply *reply, fovea_error *err)
+{
+    const fovea_image_span *spans = NULL;
+    size_t n_id = 0;
+    const int32_t *ids = NULL;
+    uint8_t *kinds = NULL;
+    fovea_status status = fovea_session_images(session, &spans, &reply->n_span);
+
+    if (status == FOVEA_OK) {
+        status = fovea_session_tokens(session, &ids, &n_id);
+    }
+    if (status < 0) {
+        return status;
+    }
+    kinds = calloc(n_id + 1, 1);
+    reply->kinds = calloc((size_t)reply->n_row * reply->n_prompt + 1, 1);
+    reply->spans = calloc((size_t)reply->n_span + 1, sizeof(*spans));
+    if (kinds == NULL || reply->kinds == NULL || reply->spans == NULL) {
+        free(kinds);
+        return sample_fail(err, FOVEA_ERR_NOMEM, "memory is out");
+    }
+    for (uint32_t i = 0; i < reply->n_span; i++) {
+        reply->spans[i] = spans[i];
+    }
+    for (uint32_t i = 0; i < reply->n_row && status == FOVEA_OK; i++) {
+        uint32_t n_token = (uint32_t)n_id;
+        status = fovea_session_kept(session, reply->rows[i].layer, reply->rows[i].kv_head, kinds,
+                                    &n_token);
+        memcpy(reply->kinds + i * reply->n_prompt, kinds, reply->n_prompt);
+    }
+    free(kinds);
+    return status;
+}
+
 static fovea_status local_run(sample_runner *base, const sample_request *request,
                               sample_text_fn on_text, void *user, sample_reply *reply,
                               fovea_error *err)
@@ -106,6 +141,9 @@ static fovea_status local_run(sample_runner *base, const sample_request *request
     fovea_generation_free(&generation);
     if (status == FOVEA_OK) {
         status = read_session(session, reply, err);
+    }
+    if (status == FOVEA_OK && request->kept) {
+        status = read_kept(session, reply, err);
     }
     fovea_session_free(&session);
     sample_images_free(images, request->n_image);

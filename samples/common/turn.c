@@ -11,6 +11,8 @@ void sample_reply_free(sample_reply *reply)
     free(reply->prompt);
     free(reply->steps);
     free(reply->rows);
+    free(reply->kinds);
+    free(reply->spans);
     memset(reply, 0, sizeof(*reply));
 }
 

@@ -20,6 +20,7 @@ typedef struct sample_request {
     size_t n_image;
     const char *recipe;
     bool raw;
+    bool kept;  /* fill the reply's kinds and spans; not from a server */
     bool label; /* several pictures: "Image 1: " in front of the first, and so on */
     fovea_generate_options generate;
 } sample_request;
@@ -42,6 +43,9 @@ typedef struct sample_reply {
     fovea_ledger ledger;
     fovea_ledger_row *rows; /* [n_row] one per (layer, KV head); none from a server */
     uint32_t n_row;
+    uint8_t *kinds; /* [n_row, n_prompt] fovea_session_kept of each row; NULL: not asked for */
+    fovea_image_span *spans; /* [n_span] with kinds */
+    uint32_t n_span;
     double decode_image_ms;
 } sample_reply;
 

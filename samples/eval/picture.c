@@ -121,7 +121,7 @@ static void set_scales(plot *self)
     self->high_x = high_x + 0.1;
     self->step_y = step_for(fmax(high_y - low_y, 0.01 * fmax(fabs(high_y), 1)));
     self->low_y = floor(low_y / self->step_y) * self->step_y;
-    self->high_y = (floor(high_y / self->step_y) + 1) * self->step_y;
+    self->high_y = fmax(ceil(high_y / self->step_y) * self->step_y, self->low_y + self->step_y);
 }
 
 static void print_axes(FILE *out, const plot *self)

@@ -312,7 +312,8 @@ static fovea_status copy_options(const fovea_session *self, const fovea_generate
     how->max_tokens = o->max_tokens != 0 ? o->max_tokens : 256;
     how->max_tokens = FVI_MIN(how->max_tokens, self->engine->model->config.context);
     how->plan_only = o->plan_only != 0;
-    if (o->images_only != 0 && !how->plan_only) {
+    how->images_only = o->images_only != 0;
+    if (how->images_only && !how->plan_only) {
         return FVI_FAIL(err, FOVEA_ERR_ARG, "images_only needs plan_only");
     }
     how->ignore_end = o->ignore_end != 0;
@@ -400,6 +401,17 @@ static fovea_status build_turn(fovea_session *self, bool images_only, fvi_turn *
     return status;
 }
 
+/* Which part of a picture the encoder saw. */
+static void set_covered(const fvi_model *model, const fovea_image *image, fovea_image_span *span)
+{
+    float part[4];
+    fvi_preprocess_part(&model->preprocess, fovea_image_width(image), fovea_image_height(image), part);
+    span->left = part[0];
+    span->top = part[1];
+    span->right = part[2];
+    span->bottom = part[3];
+}
+
 /* Books the turn's tokens and pictures in the session; room for the answer's tokens is made now. */
 static fovea_status record_turn(fovea_session *self, const fvi_turn *turn, uint32_t n_generate)
 {
@@ -438,6 +450,7 @@ static fovea_status record_turn(fovea_session *self, const fvi_turn *turn, uint3
                                    .n_token = model->tokens_per_image,
                                    .grid_width = model->grid_width,
                                    .grid_height = model->grid_height};
+            set_covered(model, turn->images[i].image, &spans[self->n_image_total + i]);
         }
         fvi_free(&self->engine->alloc, self->spans);
         self->spans = spans;
@@ -511,9 +524,9 @@ fovea_status fovea_session_generate(fovea_session *self, const fovea_generate_op
     const fovea_alloc *alloc = &self->engine->alloc;
     fovea_status status = copy_options(self, options, &how, err);
     uint32_t n_generate = how.max_tokens;
-    bool plan_only = how.plan_only;
+    bool plan_only = how.plan_only, images_only = how.images_only;
     if (status == FOVEA_OK && (self->pending.n > 0 || self->rest.n > 0)) {
-        status = build_turn(self, options != NULL && options->images_only != 0, &turn, &rest, err);
+        status = build_turn(self, images_only, &turn, &rest, err);
     }
     if (status == FOVEA_OK && plan_only && turn.ids.n == 0) {
         status = FVI_FAIL(err, FOVEA_ERR_STATE, "the plan of this turn is made already");
@@ -699,6 +712,42 @@ fovea_status fovea_session_ledger_rows(fovea_session *self, fovea_ledger_row *ro
     FVI_TRY(fvi_scheduler_run(self->engine->scheduler, ledger_job, &arg));
     *n_row = n_list;
     return FOVEA_OK;
+}
+
+typedef struct kept_arg {
+    const fvi_kv_seq *seq;
+    uint32_t list;
+    uint8_t *kinds;
+} kept_arg;
+
+static fovea_status kept_job(fvi_scheduler *scheduler, void *arg)
+{
+    const kept_arg *in = arg;
+    (void)scheduler;
+    fvi_kv_seq_kept(in->seq, in->list, in->kinds);
+    return FOVEA_OK;
+}
+
+fovea_status fovea_session_kept(fovea_session *self, uint32_t layer, uint32_t kv_head, uint8_t *kinds,
+                                uint32_t *n_token)
+{
+    if (kinds == NULL || n_token == NULL) {
+        return FOVEA_ERR_ARG;
+    }
+    FVI_TRY(check_cached(self));
+    const fvi_kv_geom *geom = &self->engine->model->geom;
+    if (layer >= geom->n_layer || kv_head >= geom->layers[layer].n_kv_head) {
+        return FOVEA_ERR_ARG;
+    }
+    uint32_t capacity = *n_token;
+    *n_token = fvi_kv_seq_position(self->timeline.seq);
+    if (capacity < *n_token) {
+        return FOVEA_ERR_LIMIT;
+    }
+    kept_arg arg = {.seq = self->timeline.seq,
+                    .list = fvi_kv_geom_first_list(geom, layer) + kv_head,
+                    .kinds = kinds};
+    return fvi_scheduler_run(self->engine->scheduler, kept_job, &arg);
 }
 
 fovea_status fovea_session_tokens(fovea_session *self, const int32_t **ids, size_t *n_id)

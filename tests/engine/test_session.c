@@ -422,6 +422,53 @@ static void test_images_only(void **state)
     fovea_engine_close(&engine);
 }
 
+/* Told per token is what the ledger's rows count. */
+static void test_kept(void **state)
+{
+    (void)state;
+    enum { MAX = 400 };
+    static answer out;
+    static uint8_t kinds[MAX];
+    fovea_engine *engine = open_engine(64 << 20, 0);
+    fovea_session *session = new_session(engine, "vl-cache:keep=0.3,vision=int4", 0);
+    const fovea_image_span *span = NULL;
+    fovea_ledger_row rows[64];
+    uint32_t n_row = 64, n_span = 0, n_token = MAX;
+    assert_int_equal(fovea_session_kept(session, 0, 0, kinds, &n_token), FOVEA_ERR_STATE);
+    ask(session, true, QUESTION);
+    run(session, 5, &out);
+    assert_int_equal(fovea_session_images(session, &span, &n_span), FOVEA_OK);
+    assert_true(span->left == 0 && span->top == 0 && span->right == 1 && span->bottom == 1);
+    assert_int_equal(fovea_session_ledger_rows(session, rows, &n_row), FOVEA_OK);
+    uint32_t n_prompt = out.usage.text_tokens + out.usage.vision_tokens;
+    for (uint32_t r = 0; r < n_row; r++) {
+        uint32_t n_text = 0, n_vision = 0;
+        n_token = MAX;
+        assert_int_equal(fovea_session_kept(session, rows[r].layer, rows[r].kv_head, kinds, &n_token),
+                         FOVEA_OK);
+        assert_int_equal(n_token, n_prompt + 4); /* the last one sampled is not in the cache */
+        for (uint32_t t = 0; t < n_prompt; t++) {
+            bool vision = t >= span->first_token && t < span->first_token + span->n_token;
+            if (kinds[t] != FOVEA_KIND_DROPPED) {
+                assert_int_equal(kinds[t], vision ? FOVEA_KIND_INT4 : FOVEA_KIND_F16);
+                *(vision ? &n_vision : &n_text) += 1;
+            }
+        }
+        for (uint32_t t = n_prompt; t < n_token; t++) {
+            assert_int_equal(kinds[t], FOVEA_KIND_F16);
+        }
+        assert_int_equal(n_text, rows[r].n_text);
+        assert_int_equal(n_vision, rows[r].n_vision);
+    }
+    assert_int_equal(fovea_session_kept(session, 8, 0, kinds, &n_token), FOVEA_ERR_ARG);
+    assert_int_equal(fovea_session_kept(session, 0, 2, kinds, &n_token), FOVEA_ERR_ARG);
+    n_token = n_prompt;
+    assert_int_equal(fovea_session_kept(session, 0, 0, kinds, &n_token), FOVEA_ERR_LIMIT);
+    assert_int_equal(n_token, n_prompt + 4);
+    fovea_session_free(&session);
+    fovea_engine_close(&engine);
+}
+
 static void test_forced(void **state)
 {
     (void)state;
@@ -506,7 +553,7 @@ int main(void)
         cmocka_unit_test(test_refusals),    cmocka_unit_test(test_cancel_and_deadline),
         cmocka_unit_test(test_admission),   cmocka_unit_test(test_none_waits),
         cmocka_unit_test(test_fork),        cmocka_unit_test(test_images_only),
-        cmocka_unit_test(test_forced),
+        cmocka_unit_test(test_kept),        cmocka_unit_test(test_forced),
         cmocka_unit_test(test_queue_limit), cmocka_unit_test(test_older_caller)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,11 +8,13 @@ import math
 import pathlib
 import re
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
 import unittest
 import xml.etree.ElementTree
+import zlib
 
 SOURCE = pathlib.Path(sys.argv[1])
 PROGRAMS = pathlib.Path(sys.argv[2])
@@ -245,6 +247,86 @@ class Mistakes(unittest.TestCase):
     def test_nobody_serves(self):
         self.check(1, "FOVEA_ERR_CLOSED", "fovea-vqa", "--server", "127.0.0.1:1", "--image", SIGNS,
                    "--question", "x")
+
+
+def pixels(path):
+    """(width, height, RGB bytes) of an 8-bit PNG with any of libpng's filters, nothing but the format"""
+    data, rows = pathlib.Path(path).read_bytes(), b""
+    width, height, depth, kind = struct.unpack(">IIBB", data[16:26])
+    step = {2: 3, 6: 4}[kind]
+    at = 8
+    while at < len(data):
+        size, name = struct.unpack(">I4s", data[at:at + 8])
+        rows += data[at + 8:at + 8 + size] if name == b"IDAT" else b""
+        at += 12 + size
+    raw, before, out = zlib.decompress(rows), bytearray(width * step), bytearray()
+    for y in range(height):
+        start = y * (width * step + 1)
+        line = bytearray(raw[start + 1:start + 1 + width * step])
+        for x, value in enumerate(line):
+            left = line[x - step] if x >= step else 0
+            up, corner = before[x], before[x - step] if x >= step else 0
+            near = min((left, up, corner), key=lambda v: abs(left + up - corner - v))
+            line[x] = value + (0, left, up, (left + up) // 2, near)[raw[start]] & 255
+        before = line
+        out += b"".join(line[x:x + 3] for x in range(0, len(line), step))
+    return width, height, bytes(out)
+
+
+class HeatMap(unittest.TestCase):
+    def draw(self, *arguments, images=(SIGNS,), code=0, out="map.png"):
+        with tempfile.TemporaryDirectory() as folder:
+            files = [word for image in images for word in ("--image", image)]
+            done = run("fovea-vqa", *files, "--question", "Read all signs.", "--plan", "--heatmap",
+                       f"{folder}/{out}", *arguments, code=code)
+            return done.stderr, {path.name: pixels(path) for path in pathlib.Path(folder).iterdir()}
+
+    def cells(self, drawn, plain):
+        """Brightness of each of the 16 x 16 cells against the picture's own"""
+        (width, height, drawn), (_, _, plain) = drawn, plain
+        sums = [[0, 0] for _ in range(IMAGE_TOKENS)]
+        for y in range(height):
+            for x in range(width):
+                cell = sums[y * 16 // height * 16 + x * 16 // width]
+                at = 3 * (y * width + x)
+                cell[0] += sum(drawn[at:at + 3])
+                cell[1] += sum(plain[at:at + 3])
+        return [a / b for a, b in sums if b > 0]
+
+    def test_everything_kept_is_the_picture(self):
+        self.assertEqual(self.draw()[1]["map.png"], pixels(SIGNS))
+
+    def test_dropped_is_dark(self):
+        _, files = self.draw("--recipe", "random:keep=0.5", "--heatmap-layer", "3",
+                             "--heatmap-head", "1")
+        cells = self.cells(files["map.png"], pixels(SIGNS))
+        kept = sum(cell > 0.9 for cell in cells)
+        self.assertEqual(kept + sum(cell < 0.3 for cell in cells), IMAGE_TOKENS)
+        self.assertTrue(0.35 * IMAGE_TOKENS < kept < 0.65 * IMAGE_TOKENS, kept)
+        _, summed = self.draw("--recipe", "random:keep=0.5")
+        self.assertNotEqual(summed["map.png"], files["map.png"])
+        mean = sum(self.cells(summed["map.png"], pixels(SIGNS))) / IMAGE_TOKENS
+        self.assertTrue(0.45 < mean < 0.7, mean)        # half of it kept, half dark
+
+    def test_blurred_is_flat_and_bluish(self):
+        width, height, drawn = self.draw("--recipe", "vision=int4")[1]["map.png"]
+        for cell in range(0, IMAGE_TOKENS, 7):
+            at = [3 * ((cell // 16 * height // 16 + y) * width + cell % 16 * width // 16 + x)
+                  for y in range(height // 16) for x in range(width // 16)]
+            self.assertEqual(len({drawn[i:i + 3] for i in at}), 1)
+        _, _, plain = pixels(SIGNS)
+        self.assertGreater(sum(drawn[2::3]) - sum(drawn[0::3]), sum(plain[2::3]) - sum(plain[0::3]))
+
+    def test_several_pictures(self):
+        _, files = self.draw(images=(SIGNS, KITES))
+        self.assertEqual(sorted(files), ["map-1.png", "map-2.png"])
+        self.assertEqual(files["map-2.png"], pixels(KITES))
+
+    def test_mistakes(self):
+        self.assertIn("layer", self.draw("--heatmap-layer", "99", code=1)[0])
+        self.assertIn("picture", self.draw(images=(), code=1)[0])
+        self.assertIn("No such", self.draw(out="gone/map.png", code=1)[0])
+        self.assertIn("server", self.draw("--server", "127.0.0.1:1", code=2)[0])
 
 
 def plain(text):

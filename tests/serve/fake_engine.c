@@ -320,7 +320,7 @@ static fovea_status add_text(fovea_session *session, const char *text, size_t n,
 static void add_image(fovea_session *session)
 {
     session->spans[session->n_image] =
-        (fovea_image_span){session->n_image, (uint32_t)session->n_text, TOKENS_PER_IMAGE, 4, 4};
+        (fovea_image_span){session->n_image, (uint32_t)session->n_text, TOKENS_PER_IMAGE, 4, 4, 0, 0, 1, 1};
     session->n_image++;
 }
 

@@ -182,12 +182,42 @@ static void test_failing_memory(void **state)
     fovea_image_free(&image);
 }
 
+/* What a centre crop leaves, worked out by hand. */
+static void test_part(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t width, height;
+        float part[4];
+    } cases[] = {
+        {448, 224, {0.25f, 0, 0.75f, 1}},   /* 448 x 224, the middle 224 */
+        {100, 400, {0, 0.375f, 1, 0.625f}}, /* 224 x 896 */
+        {64, 64, {0, 0, 1, 1}},
+    };
+    fvi_preprocess how = {.shortest_edge = 224,
+                          .crop_width = 224,
+                          .crop_height = 224,
+                          .do_resize = true,
+                          .do_crop = true};
+    float part[4];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        fvi_preprocess_part(&how, cases[i].width, cases[i].height, part);
+        assert_memory_equal(part, cases[i].part, sizeof part);
+    }
+    how.do_crop = false;
+    fvi_preprocess_part(&how, 448, 224, part);
+    assert_memory_equal(part, cases[2].part, sizeof part);
+    how.do_crop = true; /* a picture smaller than the crop stands on a black ground */
+    how.do_resize = false;
+    fvi_preprocess_part(&how, 112, 224, part);
+    assert_memory_equal(part, ((const float[4]){-0.5f, 0, 1.5f, 1}), sizeof part);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_equals_transformers),
-        cmocka_unit_test(test_configs),
-        cmocka_unit_test(test_narrow_picture),
+        cmocka_unit_test(test_equals_transformers), cmocka_unit_test(test_configs),
+        cmocka_unit_test(test_narrow_picture),      cmocka_unit_test(test_part),
         cmocka_unit_test(test_failing_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

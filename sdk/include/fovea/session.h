@@ -53,11 +53,11 @@ typedef struct fovea_generate_options {
     uint32_t n_stop;        /* at most 16 */
     uint32_t ignore_end;    /* 1: the model's end token is a token like others (benches) */
     uint32_t plan_only;     /* 1: prefill and plan, then finish without a token */
+    const char *force;      /* answer with this text instead of sampling (teacher forcing); the tokens
+                               are emitted with the log-probabilities the model gives them */
     uint32_t images_only;   /* 1, with plan_only: only up to the turn's last image, so that the plan knows
                                no question; what stands behind it comes with the next generate, of this
                                session or of a fork, before which nothing can be added */
-    const char *force;      /* answer with this text instead of sampling (teacher forcing); the tokens
-                               are emitted with the log-probabilities the model gives them */
 } fovea_generate_options;
 
 typedef enum fovea_finish {
@@ -130,6 +130,12 @@ FOVEA_API fovea_status fovea_session_ledger(fovea_session *session, fovea_ledger
 /* One row per (layer, KV head), layer-major; n_row: in capacity, out rows. */
 FOVEA_API fovea_status fovea_session_ledger_rows(fovea_session *session, fovea_ledger_row *rows,
                                                  uint32_t *n_row);
+/* How each token is stored in the list of a (layer, KV head): kinds[i] is the fovea_kind of the token at
+ * position i of fovea_session_tokens, or FOVEA_KIND_DROPPED. n_token: in capacity, out tokens in the
+ * cache, which the last one sampled is not. FOVEA_ERR_ARG: no such layer or head; FOVEA_ERR_LIMIT: too
+ * little room, *n_token says how much it takes. */
+FOVEA_API fovea_status fovea_session_kept(fovea_session *session, uint32_t layer, uint32_t kv_head,
+                                          uint8_t *kinds, uint32_t *n_token);
 /* Ids of all tokens of the session so far; an image's marker stands once per vision token. Belongs to
  * the session, valid until it is used again. */
 FOVEA_API fovea_status fovea_session_tokens(fovea_session *session, const int32_t **ids, size_t *n_id);

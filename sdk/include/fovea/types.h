@@ -33,6 +33,8 @@ typedef enum fovea_kind {
     FOVEA_N_KIND = 11,
 } fovea_kind;
 
+#define FOVEA_KIND_DROPPED 0xff /* where a kind is told per token: the token is not kept */
+
 typedef enum fovea_precision {
     FOVEA_PRECISION_BF16 = 0, /* weights bf16, cache f16: the default */
     FOVEA_PRECISION_F32 = 1,  /* weights, products and cache f32: for oracles */
@@ -51,6 +53,9 @@ typedef struct fovea_image_span {
     uint32_t n_token;
     uint32_t grid_width;  /* tokens per row */
     uint32_t grid_height; /* rows */
+    /* The part of the picture that the grid covers, as shares of its width and height: all of it, 0 to 1,
+     * unless the model's preprocessing crops (or pads: beyond 0 or 1). */
+    float left, top, right, bottom;
 } fovea_image_span;
 
 #ifdef __cplusplus
