@@ -16,14 +16,15 @@
 #define N_BISECT 48
 /* Text is never the first to go: its weight counts for more, so it steps down in precision instead. */
 #define TEXT_FACTOR 3.0
-#define TEXT_SHARE 0.75 /* of the budget that the cheapest form of all text may take and still all stay */
+#define TEXT_SHARE                                                                                 \
+    0.75 /* of the budget that the cheapest form of all text may take and still all stay */
 
 typedef struct solver {
     const fvi_choose_ctx *ctx;
-    bool keep_text;    /* text steps down in precision but stays */
-    uint32_t *counts;  /* [n_list, n_choice] */
-    uint8_t *low;      /* [n_list, n_token] at a price whose bytes fit */
-    uint8_t *high;     /* at a price whose bytes do not */
+    bool keep_text;   /* text steps down in precision but stays */
+    uint32_t *counts; /* [n_list, n_choice] */
+    uint8_t *low;     /* [n_list, n_token] at a price whose bytes fit */
+    uint8_t *high;    /* at a price whose bytes do not */
 } solver;
 
 static double weight_of(const fvi_choose_ctx *ctx, uint32_t list, uint32_t token)
@@ -178,7 +179,8 @@ static fovea_status spend_rest(solver *self)
             double w = weight_of(ctx, list, (uint32_t)(i % ctx->n_token));
             double before = error_of(ctx, list, self->low[i]);
             double after = error_of(ctx, list, self->high[i]);
-            steps[n++] = (step){.slot = (uint32_t)i, .gain = w * w * (before * before - after * after)};
+            steps[n++] =
+                (step){.slot = (uint32_t)i, .gain = w * w * (before * before - after * after)};
         }
     }
     qsort(steps, n, sizeof *steps, by_gain);
@@ -201,7 +203,8 @@ static fovea_status solve(solver *self)
         choose_at(self, exp2(high), self->low);
     }
     choose_at(self, exp2(low), self->high);
-    if (ctx->bytes(ctx->user, self->counts) <= ctx->target) { /* all of it fits in the best choice */
+    if (ctx->bytes(ctx->user, self->counts) <=
+        ctx->target) { /* all of it fits in the best choice */
         memcpy(self->low, self->high, n_slot);
         return FOVEA_OK;
     }
@@ -226,8 +229,7 @@ static fovea_status choose(const fvi_choose_ctx *ctx, uint8_t *choice)
     solver self = {.ctx = ctx, .low = choice};
     self.counts = fvi_calloc(ctx->alloc, (size_t)ctx->n_list * ctx->n_choice, sizeof *self.counts);
     self.high = fvi_alloc(ctx->alloc, n_slot);
-    fovea_status status =
-        self.counts != NULL && self.high != NULL ? solve(&self) : FOVEA_ERR_NOMEM;
+    fovea_status status = self.counts != NULL && self.high != NULL ? solve(&self) : FOVEA_ERR_NOMEM;
     fvi_free(ctx->alloc, self.counts);
     fvi_free(ctx->alloc, self.high);
     return status;

@@ -11,9 +11,9 @@
 
 #include <math.h>
 
-#define SAMPLE 64
+#define SAMPLE     64
 #define KEY_FACTOR 0.3 /* of 1 and 0.3, the better one on tuning scenes */
-#define TINY 1e-20
+#define TINY       1e-20
 
 typedef struct choices {
     const fvi_codec *codec[FOVEA_N_KIND];
@@ -23,15 +23,16 @@ typedef struct choices {
 } choices;
 
 typedef struct sample {
-    float *k, *v;      /* [SAMPLE, dk], [SAMPLE, dv] */
-    float *k2, *v2;    /* read back */
-    uint8_t *run;      /* one run of SAMPLE rows in any kind */
+    float *k, *v;   /* [SAMPLE, dk], [SAMPLE, dv] */
+    float *k2, *v2; /* read back */
+    uint8_t *run;   /* one run of SAMPLE rows in any kind */
     uint32_t n;
 } sample;
 
 static bool is_allowed(const fvi_kv_geom *geom, const fvi_codec *codec)
 {
-    return codec->kind == geom->base || (codec->kind != FOVEA_KIND_F32 && codec->kind != FOVEA_KIND_F16);
+    return codec->kind == geom->base ||
+           (codec->kind != FOVEA_KIND_F32 && codec->kind != FOVEA_KIND_F16);
 }
 
 /* ---- measuring ---- */
@@ -54,7 +55,8 @@ static fovea_status take_sample(const fvi_kv_seq *seq, sample *out)
                     .k2 = fvi_alloc(seq->alloc, SAMPLE * dk * sizeof(float)),
                     .v2 = fvi_alloc(seq->alloc, SAMPLE * dv * sizeof(float)),
                     .run = fvi_alloc(seq->alloc, run)};
-    bool ok = out->k != NULL && out->v != NULL && out->k2 != NULL && out->v2 != NULL && out->run != NULL;
+    bool ok =
+        out->k != NULL && out->v != NULL && out->k2 != NULL && out->v2 != NULL && out->run != NULL;
     return ok ? FOVEA_OK : FOVEA_ERR_NOMEM;
 }
 
@@ -69,8 +71,8 @@ static void give_sample(const fvi_kv_seq *seq, sample *self)
 
 /* Decodes SAMPLE rows of one list, every stride-th candidate from the middle of them on; `rows` moves behind
  * the list. */
-static void read_rows(const fvi_select *select, fvi_kv_rows *rows, bool vision_only, uint32_t n_candidate,
-                      uint32_t stride, sample *out)
+static void read_rows(const fvi_select *select, fvi_kv_rows *rows, bool vision_only,
+                      uint32_t n_candidate, uint32_t stride, sample *out)
 {
     const fvi_kv_shape *shape = &rows->shape;
     uint32_t n_wide = FVI_MIN(n_candidate, stride * SAMPLE);
@@ -80,8 +82,8 @@ static void read_rows(const fvi_select *select, fvi_kv_rows *rows, bool vision_o
     for (uint32_t t = 0; t < select->n_token && fvi_kv_rows_ready(rows, 1) > 0; t++) {
         if (!vision_only || select->modality[t] == FOVEA_MODALITY_VISION) {
             if (out->n < SAMPLE && seen >= first && (seen - first) % stride == 0) {
-                shape->codec->decode(rows->piece.data, rows->piece.n_row, shape->dk, shape->dv, rows->row,
-                                     1, out->k + (size_t)out->n * shape->dk, shape->dk,
+                shape->codec->decode(rows->piece.data, rows->piece.n_row, shape->dk, shape->dv,
+                                     rows->row, 1, out->k + (size_t)out->n * shape->dk, shape->dk,
                                      out->v + (size_t)out->n * shape->dv, shape->dv);
                 out->n++;
             }
@@ -143,7 +145,8 @@ static double error_of(const fvi_codec *codec, const fvi_kv_shape *shape, const 
     return e < 1.0 ? e : 1.0;
 }
 
-static fovea_status measure(const fvi_kv_seq *seq, const fvi_select *select, size_t target, choices *out)
+static fovea_status measure(const fvi_kv_seq *seq, const fvi_select *select, size_t target,
+                            choices *out)
 {
     const fvi_kv_geom *geom = seq->geom;
     fvi_kv_block *block = &seq->blocks[seq->n_block - 1];
@@ -156,7 +159,8 @@ static fovea_status measure(const fvi_kv_seq *seq, const fvi_select *select, siz
     /* neighbours are alike, which channel kinds live on: sample as densely as the budget is going to keep */
     uint32_t n_candidate = n_vision > 0 ? n_vision : select->n_token;
     double all = (double)n_candidate * select->n_list * out->row_bytes[out->n - 1];
-    uint32_t stride = (uint32_t)FVI_MAX(1.0, FVI_MIN(all / (double)target + 0.5, (double)n_candidate));
+    uint32_t stride =
+        (uint32_t)FVI_MAX(1.0, FVI_MIN(all / (double)target + 0.5, (double)n_candidate));
     uint32_t list = 0;
     for (uint32_t layer = 0; layer < geom->n_layer && status == FOVEA_OK; layer++) {
         fvi_kv_shape base = fvi_kv_block_shape(geom, block, layer, 0);
@@ -166,7 +170,8 @@ static fovea_status measure(const fvi_kv_seq *seq, const fvi_select *select, siz
             read_rows(select, &rows, n_vision > 0, n_candidate, stride, &s);
             at = rows.at;
             for (uint32_t c = 0; c < out->n; c++) {
-                out->distortion[(size_t)list * FOVEA_N_KIND + c] = error_of(out->codec[c], &base, &s);
+                out->distortion[(size_t)list * FOVEA_N_KIND + c] =
+                    error_of(out->codec[c], &base, &s);
             }
         }
     }
@@ -229,7 +234,8 @@ static double benefit(const choices *self, uint32_t n_list, uint32_t c)
     double cheap_bytes = c + 1 < self->n ? self->row_bytes[c + 1] : 0.0;
     double cheap = c + 1 < self->n ? mean_square(self, n_list, c + 1) : 1.0;
     double dear = mean_square(self, n_list, c - 1);
-    double share = (self->row_bytes[c] - cheap_bytes) / (self->row_bytes[c - 1] - cheap_bytes + TINY);
+    double share =
+        (self->row_bytes[c] - cheap_bytes) / (self->row_bytes[c - 1] - cheap_bytes + TINY);
     return cheap + share * (dear - cheap) - mean_square(self, n_list, c);
 }
 
@@ -257,8 +263,8 @@ static void prune(choices *self, uint32_t n_list)
 static void pack(choices *self, uint32_t n_list)
 {
     for (uint32_t list = 0; list < n_list; list++) {
-        memmove(self->distortion + (size_t)list * self->n, self->distortion + (size_t)list * FOVEA_N_KIND,
-                self->n * sizeof *self->distortion);
+        memmove(self->distortion + (size_t)list * self->n,
+                self->distortion + (size_t)list * FOVEA_N_KIND, self->n * sizeof *self->distortion);
     }
 }
 
@@ -310,7 +316,8 @@ static fovea_status write_kinds(fvi_select *select, const choices *self, fvi_kv_
     return FOVEA_OK;
 }
 
-fovea_status fvi_choose_plan(const fvi_kv_seq *seq, fvi_select *select, size_t target, fvi_kv_plan *plan)
+fovea_status fvi_choose_plan(const fvi_kv_seq *seq, fvi_select *select, size_t target,
+                             fvi_kv_plan *plan)
 {
     size_t n_slot = (size_t)select->n_list * select->n_token;
     choices all = {.n = 0};

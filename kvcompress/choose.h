@@ -14,6 +14,7 @@
 
 /* Fills plan->kind, kinds, n_slot and n_bytes for the sequence's last turn, whose scores are in
  * select->scores. */
-fovea_status fvi_choose_plan(const fvi_kv_seq *seq, fvi_select *select, size_t target, fvi_kv_plan *plan);
+fovea_status fvi_choose_plan(const fvi_kv_seq *seq, fvi_select *select, size_t target,
+                             fvi_kv_plan *plan);
 
 #endif

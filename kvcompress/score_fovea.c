@@ -14,9 +14,9 @@
  * (no better, worse at 5%). */
 #include "kvcompress/planes.h"
 
-#define NOW 0.1f
-#define LATER 0.9f
-#define SHARE 0.3f /* attention that a list pays to pictures, about */
+#define NOW    0.1f
+#define LATER  0.9f
+#define SHARE  0.3f /* attention that a list pays to pictures, about */
 #define SPREAD 0.5f
 
 /* The finaliser of splitmix64, as a number in -1..1. */
@@ -43,7 +43,8 @@ static fovea_status score(const fvi_score_ctx *ctx, uint32_t layer, float *out)
     for (uint32_t head = 0; head < ctx->geom->layers[layer].n_kv_head; head++) {
         size_t row = (size_t)head * ctx->n_token;
         for (uint32_t t = 0; t < ctx->n_token; t++) {
-            float w = asked || modality[t] == FOVEA_MODALITY_TEXT ? NOW * mass[row + t] / n_row : 0.0f;
+            float w =
+                asked || modality[t] == FOVEA_MODALITY_TEXT ? NOW * mass[row + t] / n_row : 0.0f;
             if (modality[t] == FOVEA_MODALITY_VISION) {
                 w += LATER * SHARE / (float)n_vision *
                      (1.0f + SPREAD * draw(ctx->seed, first_list + head, t));
