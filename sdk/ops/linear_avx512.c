@@ -7,23 +7,38 @@
 #include <fovea/engine.h>
 
 #define PIECE_MIN 65536  /* bytes of weights of one part: below, memory streams get too short */
-#define PIECE_MAX 524288 /* above, the last part keeps the others waiting */
+#define PIECE_MAX 262144 /* above, the last part keeps the others waiting */
 #define FEW_ROWS 24      /* up to here all rows visit a tile of weights before the next one */
 
-FVI_INLINE void tile_f32(const fvi_linear_tile *tile, const uint32_t rows, const uint32_t columns)
+/* 16 weights, f32 or bf16. */
+FVI_INLINE __m512 load_weights(const uint8_t *at, bool bf16, __mmask16 mask)
+{
+    if (!bf16) {
+        return _mm512_maskz_loadu_ps(mask, at);
+    }
+    __m256i half = _mm256_maskz_loadu_epi16(mask, at);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+}
+
+FVI_INLINE void tile_of(const fvi_linear_tile *tile, const uint32_t rows, const uint32_t columns,
+                        const bool bf16)
 {
     const float *x = tile->x;
-    const float *w = tile->w;
+    const uint8_t *w = tile->w;
+    const size_t size = bf16 ? sizeof(uint16_t) : sizeof(float), row_bytes = tile->k * size;
+    size_t offset[8]; /* of the columns, in bytes */
     __m512 acc[FVI_TILE_ROWS][8];
 #pragma GCC unroll 8
-    for (uint32_t r = 0; r < rows; r++) {
+    for (uint32_t c = 0; c < columns; c++) {
+        offset[c] = fvi_tile_column(tile, c) * size;
 #pragma GCC unroll 8
-        for (uint32_t c = 0; c < columns; c++) {
+        for (uint32_t r = 0; r < rows; r++) {
             acc[r][c] = _mm512_setzero_ps();
         }
     }
     for (uint32_t k = 0; k < tile->k; k += 16) {
         __mmask16 mask = fvi_mask16(tile->k - k);
+        ptrdiff_t ahead = fvi_tile_ahead_of(tile, row_bytes, k * size);
         __m512 xs[FVI_TILE_ROWS];
 #pragma GCC unroll 8
         for (uint32_t r = 0; r < rows; r++) {
@@ -31,9 +46,8 @@ FVI_INLINE void tile_f32(const fvi_linear_tile *tile, const uint32_t rows, const
         }
 #pragma GCC unroll 8
         for (uint32_t c = 0; c < columns; c++) {
-            const float *at = w + fvi_tile_column(tile, c) + k;
-            __m512 ws = _mm512_maskz_loadu_ps(mask, at);
-            fvi_tile_prefetch(at + (size_t)columns * tile->k);
+            __m512 ws = load_weights(w + k * size + offset[c], bf16, mask);
+            fvi_tile_prefetch(w + k * size + offset[c], ahead);
 #pragma GCC unroll 8
             for (uint32_t r = 0; r < rows; r++) {
                 acc[r][c] = _mm512_fmadd_ps(xs[r], ws, acc[r][c]);
@@ -49,47 +63,16 @@ FVI_INLINE void tile_f32(const fvi_linear_tile *tile, const uint32_t rows, const
     }
 }
 
+FVI_INLINE void tile_f32(const fvi_linear_tile *tile, const uint32_t rows, const uint32_t columns)
+{
+    tile_of(tile, rows, columns, false);
+}
+
 /* bf16 weights against bf16 values held in f32. */
 FVI_INLINE void tile_widened(const fvi_linear_tile *tile, const uint32_t rows,
                              const uint32_t columns)
 {
-    const float *x = tile->x;
-    const uint16_t *w = tile->w;
-    __m512 acc[FVI_TILE_ROWS][8];
-#pragma GCC unroll 8
-    for (uint32_t r = 0; r < rows; r++) {
-#pragma GCC unroll 8
-        for (uint32_t c = 0; c < columns; c++) {
-            acc[r][c] = _mm512_setzero_ps();
-        }
-    }
-    for (uint32_t k = 0; k < tile->k; k += 16) {
-        __mmask16 mask = fvi_mask16(tile->k - k);
-        __m512 xs[FVI_TILE_ROWS];
-#pragma GCC unroll 8
-        for (uint32_t r = 0; r < rows; r++) {
-            xs[r] = _mm512_maskz_loadu_ps(mask, x + r * tile->x_stride + k);
-        }
-#pragma GCC unroll 8
-        for (uint32_t c = 0; c < columns; c++) {
-            const uint16_t *at = w + fvi_tile_column(tile, c) + k;
-            __m256i half = _mm256_maskz_loadu_epi16(mask, at);
-            fvi_tile_prefetch(at + (size_t)columns * tile->k);
-            __m512 ws =
-                _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
-#pragma GCC unroll 8
-            for (uint32_t r = 0; r < rows; r++) {
-                acc[r][c] = _mm512_fmadd_ps(xs[r], ws, acc[r][c]);
-            }
-        }
-    }
-#pragma GCC unroll 8
-    for (uint32_t r = 0; r < rows; r++) {
-#pragma GCC unroll 2
-        for (uint32_t c = 0; c < columns; c += 4) {
-            fvi_tile_store(tile, r, c, acc[r][c], acc[r][c + 1], acc[r][c + 2], acc[r][c + 3]);
-        }
-    }
+    tile_of(tile, rows, columns, true);
 }
 
 FVI_TILE_FUNCTIONS(fvi_avx512_f32, tile_f32)
@@ -102,15 +85,19 @@ typedef struct linear_job {
     size_t x_row_bytes;
     size_t x_stride;    /* elements */
     uint32_t piece;     /* columns of one part */
+    uint32_t n_worker;
 } linear_job;
 
-/* All tiles of `rows` rows by the columns of [column, end). */
+/* All tiles of `rows` rows by the columns of [column, end); `next`: the column that this worker begins with
+ * after them. */
 static void run_tiles(const linear_job *job, uint32_t row, uint32_t rows, uint32_t column,
-                      uint32_t end)
+                      uint32_t end, uint32_t next)
 {
     const fvi_linear_args *a = job->args;
     uint32_t width = job->kernels->columns[rows - 1];
+    ptrdiff_t row_bytes = (ptrdiff_t)(a->k * fvi_dtype_bytes(a->w_dtype));
     for (; column < end; column += width) {
+        uint32_t then = column + width < end ? column + width : next;
         fvi_linear_tile tile = {
             .x = job->x + row * job->x_row_bytes,
             .x_stride = job->x_stride,
@@ -121,6 +108,7 @@ static void run_tiles(const linear_job *job, uint32_t row, uint32_t rows, uint32
             .k = a->k,
             .n_col = FVI_MIN(width, end - column),
             .add = a->add,
+            .next = ((ptrdiff_t)then - (ptrdiff_t)column) * row_bytes,
         };
         job->kernels->tile[rows - 1](&tile);
     }
@@ -136,10 +124,12 @@ static void linear_part(void *arg, uint32_t part, uint32_t worker)
     /* weights from memory once: few rows go along the columns together, many rows find the piece in
      * the cache */
     uint32_t step = a->m <= FEW_ROWS ? 8 : end - first;
+    uint32_t later = (part + job->n_worker) * job->piece; /* workers take turns while undisturbed */
     for (uint32_t column = first; column < end; column += step) {
+        uint32_t stop = FVI_MIN(end, column + step);
+        uint32_t next = stop < end ? stop : later < a->n ? later : column;
         for (uint32_t row = 0; row < a->m; row += FVI_TILE_ROWS) {
-            run_tiles(job, row, FVI_MIN(a->m - row, FVI_TILE_ROWS), column,
-                      FVI_MIN(end, column + step));
+            run_tiles(job, row, FVI_MIN(a->m - row, FVI_TILE_ROWS), column, stop, next);
         }
     }
 }
@@ -149,10 +139,12 @@ static void linear_run(fvi_backend *backend, const fvi_linear_args *args,
                        size_t x_bytes)
 {
     size_t row_bytes = args->k * fvi_dtype_bytes(args->w_dtype);
-    size_t bytes = args->n * row_bytes / (fvi_pool_n_thread(backend->pool) * 8);
+    uint32_t n_worker = fvi_pool_n_thread(backend->pool);
+    size_t bytes = args->n * row_bytes / (n_worker * 8);
     bytes = FVI_MIN(FVI_MAX(bytes, PIECE_MIN), PIECE_MAX);
     linear_job job = {.args = args, .kernels = kernels, .x = x, .x_row_bytes = x_stride * x_bytes,
                       .x_stride = x_stride,
+                      .n_worker = n_worker,
                       .piece = (uint32_t)fvi_round_up(bytes / row_bytes + 1, 8)};
     fvi_pool_run(backend->pool, (args->n + job.piece - 1) / job.piece, linear_part, &job);
 }

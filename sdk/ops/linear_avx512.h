@@ -8,7 +8,8 @@
 #include "sdk/ops/cpu_impl.h"
 #include "sdk/ops/simd_avx512.h"
 
-#define FVI_TILE_ROWS 6 /* most rows of a tile */
+#define FVI_TILE_ROWS  6 /* most rows of a tile */
+#define FVI_TILE_AHEAD ((size_t)2048)
 
 /* What one tile computes: y [rows, n_col] = x w^T. */
 typedef struct fvi_linear_tile {
@@ -20,6 +21,7 @@ typedef struct fvi_linear_tile {
     size_t y_stride;
     uint32_t k, n_col; /* n_col: 1 to the kernel's columns */
     bool add;
+    ptrdiff_t next; /* bytes from w to the weights of the tile that this worker will want next */
 } fvi_linear_tile;
 
 typedef void (*fvi_linear_tile_fn)(const fvi_linear_tile *tile);
@@ -40,11 +42,21 @@ FVI_INLINE size_t fvi_tile_column(const fvi_linear_tile *tile, uint32_t column)
     return (size_t)FVI_MIN(column, tile->n_col - 1) * tile->k;
 }
 
-/* The next tile's weights: the rows of a tile are too short for the hardware to see streams in them (half
- * the memory's speed without this). Behind the last tile it asks in vain, which is allowed. */
-FVI_INLINE void fvi_tile_prefetch(const void *at)
+/* What to ask for while at byte `at` of the tile's rows: the same rows further on, or at their end the next
+ * tile's; as an offset from the place of each row. The rows of a tile are too short for the processor to
+ * see streams in them: half of the memory's speed without this. */
+FVI_INLINE ptrdiff_t fvi_tile_ahead_of(const fvi_linear_tile *tile, size_t row_bytes, size_t at)
 {
-    _mm_prefetch(at, _MM_HINT_T0);
+    size_t distance = FVI_MIN(row_bytes, FVI_TILE_AHEAD);
+    if (at + distance < row_bytes) {
+        return (ptrdiff_t)distance;
+    }
+    return (ptrdiff_t)distance - (ptrdiff_t)row_bytes + tile->next;
+}
+
+FVI_INLINE void fvi_tile_prefetch(const void *at, ptrdiff_t offset)
+{
+    _mm_prefetch((const char *)((uintptr_t)at + (uintptr_t)offset), _MM_HINT_T0);
 }
 
 /* Stores columns first..first+3 of a row from their sums along k. */
