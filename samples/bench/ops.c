@@ -210,13 +210,11 @@ static fovea_status run_attn_prefill(void *arg, double *seconds)
 
 static fovea_status bench_attn_decode(bench *self)
 {
-    static const fovea_kind kinds[] = {FOVEA_KIND_F32, FOVEA_KIND_F16, FOVEA_KIND_INT8,
-                                       FOVEA_KIND_INT4};
     const bench_shape *s = self->options->shape;
     uint32_t depth = self->options->depth;
     double seconds_f16 = 0;
-    for (uint32_t i = 0; i < FVI_COUNT(kinds); i++) {
-        const fvi_codec *codec = fvi_codec_of(kinds[i]);
+    for (uint32_t i = 0; fvi_codec_at(i) != NULL; i++) {
+        const fvi_codec *codec = fvi_codec_at(i);
         attention a;
         bench_result result;
         char what[64];
@@ -228,7 +226,7 @@ static fovea_status bench_attn_decode(bench *self)
         fovea_status status = bench_measure(self, &c, &result);
         free_attention(&a);
         FVI_TRY(status);
-        if (kinds[i] == FOVEA_KIND_F16) {
+        if (codec->kind == FOVEA_KIND_F16) {
             seconds_f16 = result.seconds;
         } else if (seconds_f16 > 0) {
             snprintf(what, sizeof what, "%s over f16, depth %u", codec->name, depth);

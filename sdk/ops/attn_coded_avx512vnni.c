@@ -270,10 +270,10 @@ static bool take_tile(const fvi_list_view *list, fvi_piece *piece, uint32_t firs
 {
     bool any = false;
     while (fvi_list_next(list, FVI_TILE, first + n, piece)) {
-        if (piece->run->codec->kind != kind) {
+        fvi_section values = fvi_section_of(piece->run, dk, dv, true);
+        if (values.kind != kind) {
             continue;
         }
-        fvi_section values = fvi_section_of(piece->run, dk, dv, true);
         row_reader r = reader_of(&values, piece->first, g * FVI_GROUP);
         uint32_t at = piece->token - first;
         if (piece->n == n && n % 16 == 0) {

@@ -4,9 +4,11 @@
  * all query heads of its KV head, so each cached byte is read once. A chunk yields its maximum, its sum of
  * exponentials and its weighted sum of values per head; the chunks of a list are then joined in order.
  * Within a chunk scores belong to a token, sums run over lanes that the index chooses, and values are added
- * token by token, those of coded kinds (attn_coded_avx512.h) tile by tile: runs leave no trace.
+ * token by token, those of coded kinds (attn_coded_avx512.h) tile by tile: runs leave no trace. Those of codes
+ * per channel (attn_channel_avx512.h) are added group by group; their groups belong to their runs.
  *
  * Called through the table of operations. */
+#include "sdk/ops/attn_channel_avx512.h"
 #include "sdk/ops/attn_coded_avx512.h"
 #include "sdk/ops/panel_avx512.h"
 #include "sdk/ops/simd_avx512.h"
@@ -24,6 +26,7 @@ typedef struct decode_scratch {
     float *values; /* [FVI_TILE, dv rounded] */
     float *memory; /* [FVI_TILE, dk rounded]: of keys that their codec decodes */
     fvi_coded_scratch coded;
+    fvi_channel_scratch channel;
 } decode_scratch;
 
 typedef struct decode_job {
@@ -31,7 +34,8 @@ typedef struct decode_job {
     uint32_t first_row, n_row; /* this job's */
     uint32_t group, n_chunk;   /* n_chunk: of the longest list */
     uint32_t dv_rounded;
-    bool coded;       /* coded kinds have their own kernels here */
+    bool vnni;        /* codes have their own kernels here, */
+    bool coded;       /* those per token too: the widths suit them */
     float *q;         /* [n_row, n_head, dk], scaled */
     int32_t *q_quads; /* [n_row, n_kv_head, 2 * group, dk / 4] */
     float *q_unit;    /* [n_row, n_head] */
@@ -54,7 +58,8 @@ static size_t scratch_layout(decode_scratch *s, float *at, uint32_t group, uint3
     FVI_PLACE(values, FVI_TILE * fvi_round_up(dv, 16));
     FVI_PLACE(memory, FVI_TILE * fvi_round_up(dk, 16));
 #undef FVI_PLACE
-    return n + fvi_coded_scratch_at(&s->coded, at != NULL ? at + n : NULL, group, dk);
+    n += fvi_coded_scratch_at(&s->coded, at != NULL ? at + n : NULL, group, dk);
+    return n + fvi_channel_scratch_at(&s->channel, at != NULL ? at + n : NULL, group, dk, dv);
 }
 
 /* What one part works on. */
@@ -65,10 +70,15 @@ typedef struct decode_part {
     fvi_coded_query coded;
     uint32_t first, n; /* tokens of the chunk */
     fvi_piece start;   /* where its first lies */
-    bool any_coded;    /* tokens that the coded kernels take */
     fvi_ahead next;    /* keys that this worker will likely want after this part */
     decode_scratch s;
 } decode_part;
+
+/* All of the run that lies in the chunk, where a piece is no more than a tile. */
+static void widen(const decode_part *p, fvi_piece *piece)
+{
+    piece->n = FVI_MIN(piece->run->n_token - piece->first, p->first + p->n - piece->token);
+}
 
 static void score_chunk(decode_part *p)
 {
@@ -84,7 +94,12 @@ static void score_chunk(decode_part *p)
         }
         if (p->job->coded && fvi_coded_takes(keys.kind, a->dk, a->dv)) {
             fvi_coded_scores(&p->coded, &keys, piece.first, piece.n, ahead, &p->s.coded, score);
-            p->any_coded = true;
+            continue;
+        }
+        if (p->job->vnni && keys.channel) {
+            widen(p, &piece);
+            fvi_channel_scores(p->q, p->job->group, &keys, piece.first, piece.n, &p->s.channel, score,
+                               FVI_SCORE_ROW);
             continue;
         }
         /* lanes behind the piece hold leftovers; the next piece, or the padding, takes their scores */
@@ -130,15 +145,24 @@ static void sum_chunk(decode_part *p, float *acc)
     const fvi_attn_decode_args *a = p->job->args;
     uint32_t dv = a->dv, dv_rounded = p->job->dv_rounded;
     uint32_t end = p->first + p->n;
+    bool any_coded = false; /* tokens that the coded kernels take */
     fvi_piece piece = p->start;
     while (fvi_list_next(p->list, FVI_TILE, end, &piece)) {
         fvi_section values = fvi_section_of(piece.run, a->dk, dv, true);
+        const float *weight = p->s.score + (piece.token - p->first);
         if (p->job->coded && fvi_coded_takes(values.kind, a->dk, dv)) {
+            any_coded = true;
+            continue;
+        }
+        if (p->job->vnni && values.channel) {
+            widen(p, &piece);
+            fvi_channel_values(weight, FVI_SCORE_ROW, p->job->group, &values, piece.first, piece.n,
+                               &p->s.channel, acc, 2 + dv_rounded);
             continue;
         }
         fvi_ahead ahead = fvi_tile_ahead(p->list, piece, end, a->dk, dv, true);
         ahead = ahead.at != NULL ? ahead : p->next;
-        fvi_panel sum = {.a = p->s.score + (piece.token - p->first), .a_stride = FVI_SCORE_ROW,
+        fvi_panel sum = {.a = weight, .a_stride = FVI_SCORE_ROW,
                          .b = p->s.values, .b_stride = dv_rounded, .c = acc,
                          .c_stride = 2 + dv_rounded, .m = p->job->group, .n = dv_rounded,
                          .k = piece.n, .add = true, .ahead = ahead.at,
@@ -151,7 +175,7 @@ static void sum_chunk(decode_part *p, float *acc)
             fvi_panel_f32(&sum);
         }
     }
-    if (p->any_coded) {
+    if (any_coded) {
         fvi_coded_values(p->list, p->start, p->n, a->dk, dv, p->job->group, p->s.score, p->next,
                          &p->s.coded, acc, 2 + dv_rounded);
     }
@@ -342,8 +366,8 @@ fovea_status fvi_avx512_attn_decode(fvi_backend *backend, const fvi_attn_decode_
     decode_job job = {.args = args, .group = args->n_head / args->n_kv_head,
                       .n_chunk = (longest_list(args) + FVI_CHUNK - 1) / FVI_CHUNK,
                       .dv_rounded = (uint32_t)fvi_round_up(args->dv, 16),
-                      .coded = (backend->features & FOVEA_CPU_AVX512_BF16) != 0 &&
-                               fvi_coded_takes(FOVEA_KIND_INT4, args->dk, args->dv)};
+                      .vnni = (backend->features & FOVEA_CPU_AVX512_BF16) != 0};
+    job.coded = job.vnni && fvi_coded_takes(FOVEA_KIND_INT4, args->dk, args->dv);
     uint32_t row_parts = job.n_chunk * args->n_kv_head;
     uint32_t batch = FVI_MIN(args->n_row, FVI_MAX(1u, PARTS / row_parts)); /* rows at a time */
     job.n_worker = fvi_pool_n_thread(backend->pool);

@@ -2,43 +2,54 @@
 #include "sdk/ops/attn_tile_avx512.h"
 #include "sdk/ops/simd_avx512.h"
 
+/* The kind whose rows those of a section per token and without rotation are. */
+static fovea_kind row_kind(const fvi_code_layout *codes)
+{
+    return codes->bits == 8   ? FOVEA_KIND_INT8
+           : codes->bits == 4 ? FOVEA_KIND_INT4
+                              : FOVEA_KIND_INT2;
+}
+
 fvi_section fvi_section_of(const fvi_run_view *run, uint32_t dk, uint32_t dv, bool values)
 {
-    fovea_kind kind = run->codec->kind;
-    fvi_section s = {.run = run, .d = values ? dv : dk, .dk = dk, .dv = dv, .values = values,
-                     .kind = kind};
-    size_t k_row = dk, v_row = dv;
-    switch (kind) {
-    case FOVEA_KIND_F32: k_row *= 4, v_row *= 4; break;
-    case FOVEA_KIND_F16: k_row *= 2, v_row *= 2; break;
-    case FOVEA_KIND_INT8: break;
-    case FOVEA_KIND_INT4: k_row = (k_row + 1) / 2, v_row = (v_row + 1) / 2; break;
-    default: return s;
+    const fvi_code_layout *codes = &run->codec->codes;
+    fvi_section s = {.run = run,
+                     .d = values ? dv : dk,
+                     .dk = dk,
+                     .dv = dv,
+                     .values = values,
+                     .kind = run->codec->kind};
+    if (codes->bits > 0) {
+        fvi_code_sections at = fvi_code_sections_of(codes, run->capacity, dk, dv);
+        s.codes = run->data + (values ? at.v : at.k);
+        s.affine = run->data + (values ? at.v_affine : at.k_affine);
+        s.row_bytes = fvi_code_row(codes->bits, s.d);
+        s.groups = fvi_groups(s.d);
+        s.channel = values ? at.v_channel : at.k_channel;
+        s.kind = s.channel || codes->rotated ? s.kind : row_kind(codes);
+    } else if (s.kind == FOVEA_KIND_F32 || s.kind == FOVEA_KIND_F16) {
+        size_t size = s.kind == FOVEA_KIND_F32 ? 4 : 2;
+        s.codes = run->data + (values ? run->capacity * dk * size : 0);
+        s.row_bytes = s.d * size;
     }
-    fvi_run_sections at =
-        fvi_run_sections_of(run->capacity, k_row, v_row, fvi_groups(dk), fvi_groups(dv));
-    s.codes = run->data + (values ? at.v : at.k);
-    s.affine = run->data + (values ? at.v_affine : at.k_affine);
-    s.row_bytes = values ? v_row : k_row;
-    s.groups = fvi_groups(s.d);
     return s;
 }
 
-/* Elements c..c+15 of a row of 4-bit codes, as bytes. */
-FVI_INLINE __m128i nibbles16(const uint8_t *row, uint32_t d, uint32_t c, __mmask16 mask)
+/* Elements c..c+15 of a row of 4-bit or 2-bit codes, as bytes. */
+FVI_INLINE __m128i codes16(const uint8_t *row, uint32_t d, uint32_t bits, uint32_t c,
+                           __mmask16 mask)
 {
-    uint32_t half = (d + 1) / 2;
-    __mmask16 low = c < half ? fvi_mask16(half - c) & mask : 0;
-    __mmask16 high = mask & (__mmask16)~low;
-    __m128i fifteen = _mm_set1_epi8(15);
+    uint32_t share = (uint32_t)fvi_code_row(bits, d);
     __m128i codes = _mm_setzero_si128();
-    if (low != 0) {
-        codes = _mm_and_si128(_mm_maskz_loadu_epi8(low, row + c), fifteen);
-    }
-    if (high != 0) { /* the address may lie before the row, its lanes are masked off */
-        uintptr_t at = (uintptr_t)row + c - half;
-        __m128i bytes = _mm_maskz_loadu_epi8(high, (const void *)at);
-        codes = _mm_or_si128(codes, _mm_and_si128(_mm_srli_epi16(bytes, 4), fifteen));
+    for (uint32_t nth = c / share; nth * share < c + 16 && nth < 8 / bits; nth++) {
+        __mmask16 here = fvi_mask16((nth + 1) * share - c) & mask;
+        if (nth * share > c) {
+            here &= (__mmask16)~fvi_mask16(nth * share - c);
+        }
+        uintptr_t at = (uintptr_t)row + c - nth * share; /* lanes before the row are off */
+        __m128i bytes = _mm_maskz_loadu_epi8(here, (const void *)at);
+        codes = _mm_or_si128(codes, _mm_srl_epi16(bytes, _mm_cvtsi32_si128((int)(nth * bits))));
+        codes = _mm_and_si128(codes, _mm_set1_epi8((char)((1 << bits) - 1)));
     }
     return codes;
 }
@@ -57,16 +68,19 @@ FVI_INLINE __m512 row16(const fvi_section *s, fovea_kind kind, uint32_t token, u
         x = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, row + c)));
         break;
     default:
-        x = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(nibbles16(row, s->d, c, mask)));
+        x = _mm512_cvtepi32_ps(
+            _mm512_cvtepu8_epi32(codes16(row, s->d, kind == FOVEA_KIND_INT4 ? 4 : 2, c, mask)));
         break;
     }
     uint16_t pair[2];
-    memcpy(pair, s->affine + ((size_t)token * s->groups + c / FVI_GROUP) * sizeof pair, sizeof pair);
+    memcpy(pair, s->affine + ((size_t)token * s->groups + c / FVI_GROUP) * sizeof pair,
+           sizeof pair);
     __m512 scale = _mm512_set1_ps(_cvtsh_ss(pair[0]));
     return _mm512_maskz_fmadd_ps(mask, x, scale, _mm512_set1_ps(_cvtsh_ss(pair[1])));
 }
 
-FVI_INLINE void rows_of(const fvi_section *s, fovea_kind kind, uint32_t first, uint32_t n, float *out, size_t stride)
+FVI_INLINE void rows_of(const fvi_section *s, fovea_kind kind, uint32_t first, uint32_t n,
+                        float *out, size_t stride)
 {
     for (uint32_t t = 0; t < n; t++) {
         for (uint32_t c = 0; c < s->d; c += 16) {
@@ -75,7 +89,8 @@ FVI_INLINE void rows_of(const fvi_section *s, fovea_kind kind, uint32_t first, u
     }
 }
 
-static void rows_decoded(const fvi_section *s, uint32_t first, uint32_t n, float *out, size_t stride)
+static void rows_decoded(const fvi_section *s, uint32_t first, uint32_t n, float *out,
+                         size_t stride)
 {
     const fvi_run_view *run = s->run;
     run->codec->decode(run->data, run->capacity, s->dk, s->dv, first, n, s->values ? NULL : out,
@@ -85,14 +100,14 @@ static void rows_decoded(const fvi_section *s, uint32_t first, uint32_t n, float
     }
 }
 
-void fvi_tile_rows(const fvi_section *s, uint32_t first, uint32_t n, float *out,
-                   size_t stride)
+void fvi_tile_rows(const fvi_section *s, uint32_t first, uint32_t n, float *out, size_t stride)
 {
     switch (s->kind) {
     case FOVEA_KIND_F32: rows_of(s, FOVEA_KIND_F32, first, n, out, stride); break;
     case FOVEA_KIND_F16: rows_of(s, FOVEA_KIND_F16, first, n, out, stride); break;
     case FOVEA_KIND_INT8: rows_of(s, FOVEA_KIND_INT8, first, n, out, stride); break;
     case FOVEA_KIND_INT4: rows_of(s, FOVEA_KIND_INT4, first, n, out, stride); break;
+    case FOVEA_KIND_INT2: rows_of(s, FOVEA_KIND_INT2, first, n, out, stride); break;
     default: rows_decoded(s, first, n, out, stride); break;
     }
 }
@@ -117,8 +132,8 @@ FVI_INLINE void columns_of(const fvi_section *s, fovea_kind kind, uint32_t first
     }
 }
 
-void fvi_tile_columns(const fvi_section *s, uint32_t first, uint32_t n, float *out,
-                      uint32_t at, float *memory)
+void fvi_tile_columns(const fvi_section *s, uint32_t first, uint32_t n, float *out, uint32_t at,
+                      float *memory)
 {
     out += at;
     switch (s->kind) {
@@ -126,10 +141,13 @@ void fvi_tile_columns(const fvi_section *s, uint32_t first, uint32_t n, float *o
     case FOVEA_KIND_F16: columns_of(s, FOVEA_KIND_F16, first, n, out); break;
     case FOVEA_KIND_INT8: columns_of(s, FOVEA_KIND_INT8, first, n, out); break;
     case FOVEA_KIND_INT4: columns_of(s, FOVEA_KIND_INT4, first, n, out); break;
+    case FOVEA_KIND_INT2: columns_of(s, FOVEA_KIND_INT2, first, n, out); break;
     default: {
         size_t stride = fvi_round_up(s->d, 16);
-        fvi_section plain = {.codes = (const uint8_t *)memory, .row_bytes = stride * sizeof(float),
-                             .d = s->d, .kind = FOVEA_KIND_F32};
+        fvi_section plain = {.codes = (const uint8_t *)memory,
+                             .row_bytes = stride * sizeof(float),
+                             .d = s->d,
+                             .kind = FOVEA_KIND_F32};
         rows_decoded(s, first, n, memory, stride);
         columns_of(&plain, FOVEA_KIND_F32, 0, n, out);
         break;
@@ -195,15 +213,15 @@ void fvi_tile_affine(const fvi_section *s, uint32_t first, uint32_t n, uint32_t 
                      float *min)
 {
     const uint8_t *at = s->affine + ((size_t)first * s->groups + group) * 4;
-    __m512i index = _mm512_mullo_epi32(
-        _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
-        _mm512_set1_epi32((int)s->groups));
+    __m512i index =
+        _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+                           _mm512_set1_epi32((int)s->groups));
     for (uint32_t t = 0; t < n; t += 16, at += (size_t)16 * s->groups * 4) {
         __mmask16 mask = fvi_mask16(n - t);
         _mm_prefetch((const char *)(at + (size_t)FVI_TILE * s->groups * 4), _MM_HINT_T0);
-        __m512i pairs = s->groups == 1
-                            ? _mm512_maskz_loadu_epi32(mask, at)
-                            : _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), mask, index, at, 4);
+        __m512i pairs = s->groups == 1 ? _mm512_maskz_loadu_epi32(mask, at)
+                                       : _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), mask,
+                                                                     index, at, 4);
         __m256i low = _mm512_cvtepi32_epi16(pairs);
         __m256i high = _mm512_cvtepi32_epi16(_mm512_srli_epi32(pairs, 16));
         _mm512_mask_storeu_ps(scale + t, mask, _mm512_cvtph_ps(low));

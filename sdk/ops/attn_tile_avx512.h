@@ -8,18 +8,20 @@
 
 #include "sdk/ops/cpu_impl.h"
 
-#define FVI_TILE 64   /* most tokens of a tile */
+#define FVI_TILE  64  /* most tokens of a tile */
 #define FVI_CHUNK 512 /* tokens, by index in the list, whose softmax and sums are one unit */
 
 typedef struct fvi_section {
     const fvi_run_view *run;
     const uint8_t *codes;  /* [n_token, row_bytes] */
-    const uint8_t *affine; /* [n_token, groups, 2] f16, of int8 and int4 */
+    const uint8_t *affine; /* [n_token, groups, 2] f16, of codes per token */
     size_t row_bytes;
     uint32_t d, groups;
     uint32_t dk, dv;
     bool values;
-    fovea_kind kind;
+    bool channel; /* codes and affine are those of a run per channel (sdk/ops/codec.h) */
+    fovea_kind
+        kind; /* INT8, INT4 or INT2 for all codes that lie so, whatever the codec is called */
 } fvi_section;
 
 fvi_section fvi_section_of(const fvi_run_view *run, uint32_t dk, uint32_t dv, bool values);
@@ -53,7 +55,7 @@ void fvi_tile_columns(const fvi_section *section, uint32_t first, uint32_t n, fl
                       uint32_t at, float *memory);
 /* The same of f16 as it is, from lane 0 on: out [d, FVI_TILE] f16; lanes behind n may be anything. */
 void fvi_tile_columns_f16(const fvi_section *section, uint32_t first, uint32_t n, uint16_t *out);
-/* Scales and minima of one group of channels of int8 and int4: [n] each. */
+/* Scales and minima of one group of channels of codes per token: [n] each. */
 void fvi_tile_affine(const fvi_section *section, uint32_t first, uint32_t n, uint32_t group,
                      float *scale, float *min);
 

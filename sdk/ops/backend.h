@@ -11,7 +11,8 @@
  *
  * Partition: attention over a list gives the same bits for any division of the same tokens (same order,
  * same kinds) into runs: scores are computed per token, then reduced in an order that depends on the
- * token's index in the list only.
+ * token's index in the list only. Kinds with scales per channel are quantised by run, and attended group by
+ * group: there the same division gives the same bits.
  *
  * Called by sdk/engine, vision and kvcompress. Threads: one call at a time per backend (it uses its own
  * pool inside). */

@@ -82,22 +82,6 @@ static inline uint32_t fvi_groups(uint32_t d)
     return (d + FVI_GROUP - 1) / FVI_GROUP;
 }
 
-/* Byte offsets of a run's sections. */
-typedef struct fvi_run_sections {
-    size_t k, v, k_affine, v_affine, n_bytes;
-} fvi_run_sections;
-
-static inline fvi_run_sections fvi_run_sections_of(uint32_t capacity, size_t k_row, size_t v_row,
-                                                   uint32_t k_groups, uint32_t v_groups)
-{
-    fvi_run_sections at = {.k = 0};
-    at.v = capacity * k_row;
-    at.k_affine = at.v + capacity * v_row;
-    at.v_affine = at.k_affine + (size_t)capacity * k_groups * 4;
-    at.n_bytes = at.v_affine + (size_t)capacity * v_groups * 4;
-    return at;
-}
-
 /* ---- runs of codes ---- */
 
 #define FVI_CHANNEL_STEP 16 /* tokens that a group is made of */

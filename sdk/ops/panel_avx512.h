@@ -29,6 +29,10 @@ void fvi_panel_f16(const fvi_panel *panel);  /* b is f16 */
 void fvi_panel_bf16(const fvi_panel *panel); /* pairs along k: (a0 b0 + a1 b1) at each step */
 void fvi_panel_int8(const fvi_panel *panel); /* quads along k: a signed, b unsigned; c is int32 */
 void fvi_panel_uint8(const fvi_panel *panel); /* the same, a unsigned, b below 128 */
+/* a: pairs of int16, b: words of 4-bit or 2-bit codes (sdk/ops/codec.h), c: int32; n: any number, columns of c
+ * behind it, to a multiple of 16, get anything. attn_channel_avx512vnni.c. */
+void fvi_panel_words4(const fvi_panel *panel);
+void fvi_panel_words2(const fvi_panel *panel);
 
 /* The blocks every panel function walks: rows by up to 8, columns by 64, 32 and 16. At each step along k a
  * block asks for the memory at `ahead`, which then moves on by `step`. */

@@ -34,7 +34,7 @@ static void divide(cache *c, uint64_t *seed, uint32_t mean)
             n++;
         }
         const fvi_codec *codec = fvi_codec_of(c->kinds[first]);
-        uint32_t capacity = n + random_below(seed, 3);
+        uint32_t capacity = n + (codec->codes.k_channel ? 0 : random_below(seed, 3));
         uint8_t *data = must_alloc(codec->bytes(capacity, c->dk, c->dv));
         codec->encode(data, capacity, c->dk, c->dv, 0, n, c->k + (size_t)first * c->dk, c->dk,
                       c->v + (size_t)first * c->dv, c->dv);
@@ -47,10 +47,16 @@ static void divide(cache *c, uint64_t *seed, uint32_t mean)
     c->list.n_token = c->n;
 }
 
-/* kind FOVEA_N_KIND: f16, int8 and int4 in stretches by chance. */
-static cache make_cache(uint64_t *seed, uint32_t n, uint32_t dk, uint32_t dv, fovea_kind kind)
+/* Mixtures in stretches by chance: of kinds whose codes do not depend on the runs, and of all. */
+enum { MIX_TOKEN = FOVEA_N_KIND, MIX_ALL };
+
+static cache make_cache(uint64_t *seed, uint32_t n, uint32_t dk, uint32_t dv, uint32_t kind)
 {
-    static const fovea_kind mixed[] = {FOVEA_KIND_F16, FOVEA_KIND_INT8, FOVEA_KIND_INT4};
+    static const fovea_kind mixed[] = {FOVEA_KIND_F16,       FOVEA_KIND_INT8,      FOVEA_KIND_INT4,
+                                       FOVEA_KIND_INT2,      FOVEA_KIND_INT4_ROT,  FOVEA_KIND_INT2_ROT,
+                                       FOVEA_KIND_INT4_CHAN, FOVEA_KIND_INT2_CHAN, FOVEA_KIND_INT4_KIVI,
+                                       FOVEA_KIND_INT2_KIVI};
+    uint32_t n_mixed = kind == MIX_ALL ? FVI_COUNT(mixed) : 6;
     cache c = {.n = n, .dk = dk, .dv = dv};
     c.k = random_floats(seed, (size_t)n * dk, 1);
     c.v = random_floats(seed, (size_t)n * dv, 1);
@@ -62,10 +68,10 @@ static cache make_cache(uint64_t *seed, uint32_t n, uint32_t dk, uint32_t dv, fo
     c.kinds = must_alloc(n * sizeof *c.kinds);
     c.runs = must_alloc(n * sizeof *c.runs);
     for (uint32_t i = 0; i < n; i++) {
-        bool again = i > 0 && random_below(seed, 20) != 0;
-        c.kinds[i] = kind != FOVEA_N_KIND ? kind
-                     : again              ? c.kinds[i - 1]
-                                          : mixed[random_below(seed, FVI_COUNT(mixed))];
+        bool again = i > 0 && random_below(seed, 40) != 0;
+        c.kinds[i] = kind < FOVEA_N_KIND ? (fovea_kind)kind
+                     : again             ? c.kinds[i - 1]
+                                         : mixed[random_below(seed, n_mixed)];
     }
     divide(&c, seed, 1000000);
     return c;
@@ -112,15 +118,16 @@ static double oracle(const float *q, const float *k, size_t k_stride, const floa
     return max + log(sum);
 }
 
-static double tolerance_of(fovea_kind kind, bool bf16)
+static double tolerance_of(uint32_t kind, bool bf16)
 {
     if (kind == FOVEA_KIND_F32) {
         return TOL_ATTN_F32;
     }
-    return bf16                       ? TOL_ATTN_BF16
-           : kind == FOVEA_KIND_F16  ? TOL_ATTN_F16
-           : kind == FOVEA_KIND_INT8 ? TOL_ATTN_INT8
-                                     : TOL_ATTN_INT4;
+    bool narrow = kind >= FOVEA_N_KIND || fvi_codec_of((fovea_kind)kind)->codes.bits == 4;
+    return bf16                     ? TOL_ATTN_BF16
+           : kind == FOVEA_KIND_F16 ? TOL_ATTN_F16
+           : narrow                 ? TOL_ATTN_INT4
+                                    : TOL_ATTN_INT8;
 }
 
 typedef struct shape {
@@ -134,7 +141,7 @@ static const shape shapes[] = {
     {1029, 1, 1, 16, 16}, {530, 1, 11, 72, 40},
 };
 
-static void check_decode(fvi_backend *backend, const cache *caches, const shape *s, fovea_kind kind,
+static void check_decode(fvi_backend *backend, const cache *caches, const shape *s, uint32_t kind,
                          uint64_t *seed, float size)
 {
     uint32_t n_head = s->n_kv_head * s->group;
@@ -186,18 +193,20 @@ static void check_decode(fvi_backend *backend, const cache *caches, const shape 
 static void test_decode(void **state)
 {
     (void)state;
-    static const fovea_kind kinds[] = {FOVEA_KIND_F32, FOVEA_KIND_F16, FOVEA_KIND_INT8,
-                                       FOVEA_KIND_INT4, FOVEA_N_KIND};
+    static const uint32_t kinds[] = {FOVEA_KIND_F32,       FOVEA_KIND_F16,       FOVEA_KIND_INT8,
+                                     FOVEA_KIND_INT4,      FOVEA_KIND_INT2,      FOVEA_KIND_INT4_CHAN,
+                                     FOVEA_KIND_INT2_CHAN, FOVEA_KIND_INT4_KIVI, FOVEA_KIND_INT2_KIVI,
+                                     FOVEA_KIND_INT2_ROT,  MIX_TOKEN,            MIX_ALL};
     uint64_t seed = 11;
     for (uint32_t level = 0; level < FVI_COUNT(levels) - 1; level++) {
         fvi_backend *backend = open_level(level, 2);
         for (uint32_t i = 0; i < FVI_COUNT(shapes) * FVI_COUNT(kinds); i++) {
             const shape *s = &shapes[i / FVI_COUNT(kinds)];
-            fovea_kind kind = kinds[i % FVI_COUNT(kinds)];
+            uint32_t kind = kinds[i % FVI_COUNT(kinds)];
             cache caches[3];
             for (uint32_t g = 0; g < s->n_kv_head; g++) {
                 caches[g] = make_cache(&seed, s->n, s->dk, s->dv, kind);
-                divide(&caches[g], &seed, 50);
+                divide(&caches[g], &seed, i % 3 == 0 ? 400 : 50);
             }
             check_decode(backend, caches, s, kind, &seed, 1);
             check_decode(backend, caches, s, kind, &seed, i % 2 != 0 ? 30.0f : 1e-3f);
@@ -211,8 +220,9 @@ static void test_decode(void **state)
 
 enum { ROWS = 5 };
 
-/* The same tokens in one, few and many runs give the same bits, in decode, prefill and observe. */
-static void check_partition(uint32_t level, uint64_t *seed, const shape *s, fovea_kind kind)
+/* The same tokens in one, few and many runs give the same bits, in decode, prefill and observe, unless scales
+ * are shared among the tokens of a run. */
+static void check_partition(uint32_t level, uint64_t *seed, const shape *s, uint32_t kind)
 {
     uint32_t n_head = s->group;
     uint32_t n_visible = s->n - ROWS + 1;
@@ -248,8 +258,8 @@ static void check_partition(uint32_t level, uint64_t *seed, const shape *s, fove
 static void test_partition(void **state)
 {
     (void)state;
-    static const fovea_kind kinds[] = {FOVEA_KIND_F32, FOVEA_KIND_F16, FOVEA_KIND_INT8,
-                                       FOVEA_KIND_INT4, FOVEA_N_KIND};
+    static const uint32_t kinds[] = {FOVEA_KIND_F32,  FOVEA_KIND_F16,  FOVEA_KIND_INT8,
+                                     FOVEA_KIND_INT4, FOVEA_KIND_INT2, MIX_TOKEN};
     uint64_t seed = 12;
     for (uint32_t level = 0; level < FVI_COUNT(levels) - 1; level++) {
         for (uint32_t i = 0; i < FVI_COUNT(shapes) * FVI_COUNT(kinds); i++) {
@@ -274,7 +284,7 @@ static void test_company(void **state)
         cache caches[M * KV];
         fvi_list_view lists[M * KV];
         for (uint32_t i = 0; i < M * KV; i++) {
-            caches[i] = make_cache(&seed, lengths[i / KV], D, D, FOVEA_N_KIND);
+            caches[i] = make_cache(&seed, lengths[i / KV], D, D, MIX_ALL);
             lists[i] = caches[i].list;
         }
         float *q = random_floats(&seed, M * KV * GROUP * D, 1);
@@ -312,7 +322,7 @@ static void test_company(void **state)
 }
 
 /* Prefill and observe of one block. Observe's threshold is compared where rounding cannot decide. */
-static void check_prefill(fvi_backend *backend, const cache *caches, const shape *s, fovea_kind kind,
+static void check_prefill(fvi_backend *backend, const cache *caches, const shape *s, uint32_t kind,
                           uint32_t n_row, uint64_t *seed)
 {
     uint32_t n_head = s->n_kv_head * s->group;
@@ -376,14 +386,14 @@ static void check_prefill(fvi_backend *backend, const cache *caches, const shape
 static void test_prefill(void **state)
 {
     (void)state;
-    static const fovea_kind kinds[] = {FOVEA_KIND_F32, FOVEA_KIND_F16, FOVEA_KIND_INT8,
-                                       FOVEA_KIND_INT4, FOVEA_N_KIND};
+    static const uint32_t kinds[] = {FOVEA_KIND_F32,  FOVEA_KIND_F16, FOVEA_KIND_INT8,
+                                     FOVEA_KIND_INT4, MIX_ALL};
     uint64_t seed = 14;
     for (uint32_t level = 0; level < FVI_COUNT(levels) - 1; level++) {
         fvi_backend *backend = open_level(level, 2);
         for (uint32_t i = 0; i < FVI_COUNT(shapes) * FVI_COUNT(kinds); i++) {
             const shape *s = &shapes[i / FVI_COUNT(kinds)];
-            fovea_kind kind = kinds[i % FVI_COUNT(kinds)];
+            uint32_t kind = kinds[i % FVI_COUNT(kinds)];
             cache caches[3];
             for (uint32_t g = 0; g < s->n_kv_head; g++) {
                 caches[g] = make_cache(&seed, s->n, s->dk, s->dv, kind);
