@@ -80,7 +80,7 @@ fovea_status fovea_engine_open(const fovea_engine_options *given, fovea_engine *
         return FVI_FAIL(err, FOVEA_ERR_ARG, "engine: out is NULL");
     }
     *out = NULL;
-    fovea_engine_options options;
+    fovea_engine_options options = {.size = 0};
     FVI_TRY(check_options(given, &options, err));
     const fovea_alloc *alloc = fvi_alloc_or_default(options.alloc);
     fovea_engine *self = fvi_calloc(alloc, 1, sizeof *self);
@@ -117,7 +117,7 @@ void fovea_engine_close(fovea_engine **out)
 fovea_status fovea_engine_estimate(const fovea_engine_options *given, fovea_memory_estimate *out,
                                    fovea_error *err)
 {
-    fovea_engine_options options;
+    fovea_engine_options options = {.size = 0};
     FVI_TRY(check_options(given, &options, err));
     if (out == NULL) {
         return FVI_FAIL(err, FOVEA_ERR_ARG, "estimate: out is NULL");

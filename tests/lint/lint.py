@@ -36,7 +36,7 @@ FOREIGN = {
     "grpc/": ("serve/", "tests/serve/"),
     "protobuf-c/": ("serve/", "tests/serve/", "tests/fuzz/"),
     "dnnl": ("sdk/ops/", "samples/bench"),
-    "png.h": ("vision/", "tests/vision/", "tests/fuzz/"),
+    "png.h": ("vision/", "samples/common/", "tests/vision/", "tests/fuzz/"),
     "jpeglib.h": ("vision/", "tests/vision/"),
     "pcre2.h": ("sdk/model/",),
     "cuda": ("cuda/",),
