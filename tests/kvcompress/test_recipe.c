@@ -9,7 +9,7 @@ static fvi_recipe parsed(const char *text)
     fvi_recipe recipe;
     fovea_error err = {.text = ""};
     if (fvi_recipe_parse(text, &recipe, &err) < 0) {
-        fail_msg("'%s': %s", text, err.text);
+        fail_msg("'%s': %s", text != NULL ? text : "(none)", err.text);
     }
     assert_string_equal(recipe.text, text == NULL || text[0] == '\0' ? "none" : text);
     return recipe;
