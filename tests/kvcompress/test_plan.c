@@ -7,7 +7,9 @@
 #include <stdio.h>
 
 static const char *const kinds[] = {"", ",vision=int4", ",vision=int8,text=int8",
-                                    ",vision=int4,text=f16", ",vision=f16,text=int4"};
+                                    ",vision=int4,text=f16", ",vision=f16,text=int4",
+                                    ",vision=int2-chan,text=int4", ",vision=int4-chan,text=int4-chan",
+                                    ",vision=int2-kivi,text=int2,exact=3"};
 static const char *const heads[] = {"vl-cache", "random:seed=5", "streaming", "score=post-vision",
                                     "vl-cache:recent=0,sinks=2"};
 
@@ -39,7 +41,8 @@ static void test_keep_is_exact(void **state)
         fvi_kv_plan *plan = plan_of(&b, text);
         uint64_t n_list = fvi_kv_geom_n_list(&b.g.geom), n_all = n_list * b.prompt.n_token;
         fvi_recipe recipe = recipe_of(text);
-        uint64_t least = n_list * FVI_MAX(1, FVI_MIN(recipe.n_sink, b.prompt.n_token));
+        uint32_t n_always = FVI_MIN(FVI_MAX(recipe.n_sink, recipe.n_exact), b.prompt.n_token);
+        uint64_t least = n_list * FVI_MAX(1, n_always);
         uint64_t want = (uint64_t)floor(keep * (double)n_all + 0.5);
         assert_int_equal(plan->n_slot, FVI_MAX(want, least));
         uint64_t n = 0;
