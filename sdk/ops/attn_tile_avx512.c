@@ -184,27 +184,62 @@ FVI_INLINE void transpose8(__m512i r[8])
     }
 }
 
+/* 32 tokens whose rows lie row_bytes apart, all channels: out [d, FVI_TILE]. d is a multiple of 8. */
+FVI_INLINE void columns32(const uint8_t *rows, const size_t row_bytes, uint32_t d, uint16_t *out)
+{
+    for (uint32_t c = 0; c < d; c += 8, rows += 16) {
+        __m512i lanes[8];
+#pragma GCC unroll 8
+        for (uint32_t i = 0; i < 8; i++) { /* lane l: token i + 8 l */
+            const uint8_t *at = rows + i * row_bytes;
+            __m512i x = _mm512_castsi128_si512(_mm_loadu_si128((const void *)at));
+            x = _mm512_inserti32x4(x, _mm_loadu_si128((const void *)(at + 8 * row_bytes)), 1);
+            x = _mm512_inserti32x4(x, _mm_loadu_si128((const void *)(at + 16 * row_bytes)), 2);
+            lanes[i] =
+                _mm512_inserti32x4(x, _mm_loadu_si128((const void *)(at + 24 * row_bytes)), 3);
+        }
+        transpose8(lanes);
+#pragma GCC unroll 8
+        for (uint32_t i = 0; i < 8; i++) {
+            _mm512_storeu_si512(out + (size_t)(c + i) * FVI_TILE, lanes[i]);
+        }
+    }
+}
+
+/* Up to 32 tokens, any d; behind the last token: the last one again. */
+static void columns_rest(const fvi_section *s, uint32_t first, uint32_t n, uint16_t *out)
+{
+    const uint8_t *rows[32];
+    for (uint32_t i = 0; i < 32; i++) {
+        rows[i] = s->codes + (first + FVI_MIN(i, n - 1)) * s->row_bytes;
+    }
+    for (uint32_t c = 0; c < s->d; c += 8) {
+        uint32_t left = s->d - c;
+        __m512i lanes[8];
+#pragma GCC unroll 8
+        for (uint32_t i = 0; i < 8; i++) { /* lane l: token i + 8 l */
+            __m512i x = _mm512_castsi128_si512(eight(rows[i] + 2 * (size_t)c, left));
+            x = _mm512_inserti32x4(x, eight(rows[i + 8] + 2 * (size_t)c, left), 1);
+            x = _mm512_inserti32x4(x, eight(rows[i + 16] + 2 * (size_t)c, left), 2);
+            lanes[i] = _mm512_inserti32x4(x, eight(rows[i + 24] + 2 * (size_t)c, left), 3);
+        }
+        transpose8(lanes);
+        for (uint32_t i = 0; i < FVI_MIN(8u, left); i++) {
+            _mm512_storeu_si512(out + (size_t)(c + i) * FVI_TILE, lanes[i]);
+        }
+    }
+}
+
 void fvi_tile_columns_f16(const fvi_section *s, uint32_t first, uint32_t n, uint16_t *out)
 {
     for (uint32_t t = 0; t < n; t += 32) {
-        const uint8_t *rows[32];
-        for (uint32_t i = 0; i < 32; i++) { /* behind the last token: the last one again */
-            rows[i] = s->codes + (first + FVI_MIN(t + i, n - 1)) * s->row_bytes;
-        }
-        for (uint32_t c = 0; c < s->d; c += 8) {
-            uint32_t left = s->d - c;
-            __m512i lanes[8];
-#pragma GCC unroll 8
-            for (uint32_t i = 0; i < 8; i++) { /* lane l: token i + 8 l */
-                __m512i x = _mm512_castsi128_si512(eight(rows[i] + 2 * (size_t)c, left));
-                x = _mm512_inserti32x4(x, eight(rows[i + 8] + 2 * (size_t)c, left), 1);
-                x = _mm512_inserti32x4(x, eight(rows[i + 16] + 2 * (size_t)c, left), 2);
-                lanes[i] = _mm512_inserti32x4(x, eight(rows[i + 24] + 2 * (size_t)c, left), 3);
-            }
-            transpose8(lanes);
-            for (uint32_t i = 0; i < FVI_MIN(8u, left); i++) {
-                _mm512_storeu_si512(out + (size_t)(c + i) * FVI_TILE + t, lanes[i]);
-            }
+        const uint8_t *rows = s->codes + (first + t) * s->row_bytes;
+        if (n - t < 32 || s->d % 8 != 0) {
+            columns_rest(s, first + t, n - t, out + t);
+        } else if (s->d == 64) {
+            columns32(rows, 128, 64, out + t);
+        } else {
+            columns32(rows, s->row_bytes, s->d, out + t);
         }
     }
 }
