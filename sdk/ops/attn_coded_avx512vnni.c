@@ -80,47 +80,60 @@ FVI_INLINE void transpose4(__m512i r[4])
     r[3] = _mm512_unpackhi_epi64(b, d);
 }
 
-/* 16 bytes from `at` on of 16 rows: four quads, one row a lane. */
-FVI_INLINE void quads16(const uint8_t *const rows[16], uint32_t at, __m512i quads[4])
+/* 16 bytes of each of 16 rows: four quads, one row a lane. Rows from `n` on: the last one again. */
+FVI_INLINE void quads16(const uint8_t *rows, const size_t row_bytes, uint32_t n, __m512i quads[4])
 {
 #pragma GCC unroll 4
     for (uint32_t i = 0; i < 4; i++) { /* lane l: row i + 4 l, and after the transposition 4 l + i */
-        const __m128i *first = (const void *)(rows[4 * 0 + i] + at);
-        const __m128i *second = (const void *)(rows[4 * 1 + i] + at);
-        const __m128i *third = (const void *)(rows[4 * 2 + i] + at);
-        const __m128i *fourth = (const void *)(rows[4 * 3 + i] + at);
-        __m512i x = _mm512_castsi128_si512(_mm_loadu_si128(first));
-        x = _mm512_inserti32x4(x, _mm_loadu_si128(second), 1);
-        x = _mm512_inserti32x4(x, _mm_loadu_si128(third), 2);
-        quads[i] = _mm512_inserti32x4(x, _mm_loadu_si128(fourth), 3);
+        const uint8_t *a = rows + FVI_MIN(i, n - 1) * row_bytes;
+        const uint8_t *b = rows + FVI_MIN(i + 4, n - 1) * row_bytes;
+        const uint8_t *c = rows + FVI_MIN(i + 8, n - 1) * row_bytes;
+        const uint8_t *d = rows + FVI_MIN(i + 12, n - 1) * row_bytes;
+        __m512i x = _mm512_castsi128_si512(_mm_loadu_si128((const void *)a));
+        x = _mm512_inserti32x4(x, _mm_loadu_si128((const void *)b), 1);
+        x = _mm512_inserti32x4(x, _mm_loadu_si128((const void *)c), 2);
+        quads[i] = _mm512_inserti32x4(x, _mm_loadu_si128((const void *)d), 3);
     }
     transpose4(quads);
+}
+
+/* Up to 16 tokens to tile [dk / 4, FVI_TILE]. */
+FVI_INLINE void key_quads16(const uint8_t *rows, const size_t row_bytes, uint32_t n, bool bytes,
+                            uint32_t *tile)
+{
+    const __m512i fifteen = _mm512_set1_epi8(15);
+    const size_t half = row_bytes / 4 * FVI_TILE; /* from low to high halves of 4-bit codes */
+    for (size_t at = 0; at < row_bytes; at += 16, tile += 4 * FVI_TILE) {
+        __m512i quads[4];
+        quads16(rows + at, row_bytes, n, quads);
+#pragma GCC unroll 4
+        for (uint32_t i = 0; i < 4; i++) {
+            uint32_t *low = tile + i * FVI_TILE;
+            if (bytes) {
+                _mm512_storeu_si512(low, quads[i]);
+            } else {
+                _mm512_storeu_si512(low, _mm512_and_si512(quads[i], fifteen));
+                _mm512_storeu_si512(low + half,
+                                    _mm512_and_si512(_mm512_srli_epi16(quads[i], 4), fifteen));
+            }
+        }
+    }
 }
 
 /* tile [dk / 4, FVI_TILE] of n tokens. */
 static void key_quads(const fvi_section *keys, uint32_t first, uint32_t n, uint32_t *tile)
 {
-    const __m512i fifteen = _mm512_set1_epi8(15);
-    uint32_t half = keys->d / 2;
-    for (uint32_t t = 0; t < n; t += 16, tile += 16) {
-        const uint8_t *rows[16];
-        for (uint32_t i = 0; i < 16; i++) { /* behind the last token: the last one again */
-            rows[i] = keys->codes + (first + FVI_MIN(t + i, n - 1)) * keys->row_bytes;
-        }
-        for (uint32_t at = 0; at < keys->row_bytes; at += 16) {
-            __m512i quads[4];
-            quads16(rows, at, quads);
-#pragma GCC unroll 4
-            for (uint32_t i = 0; i < 4; i++) {
-                uint32_t *low = tile + (size_t)(at / 4 + i) * FVI_TILE;
-                if (keys->kind == FOVEA_KIND_INT8) {
-                    _mm512_storeu_si512(low, quads[i]);
-                    continue;
-                }
-                _mm512_storeu_si512(low, _mm512_and_si512(quads[i], fifteen));
-                _mm512_storeu_si512(low + (size_t)half / 4 * FVI_TILE,
-                                    _mm512_and_si512(_mm512_srli_epi16(quads[i], 4), fifteen));
+    bool bytes = keys->kind == FOVEA_KIND_INT8;
+    const uint8_t *rows = keys->codes + first * keys->row_bytes;
+    for (uint32_t t = 0; t < n; t += 16, rows += 16 * keys->row_bytes, tile += 16) {
+        if (n - t >= 16 && keys->d == 64) {
+            if (bytes) {
+                key_quads16(rows, 64, 16, true, tile);
+            } else {
+                key_quads16(rows, 32, 16, false, tile);
             }
+        } else {
+            key_quads16(rows, keys->row_bytes, FVI_MIN(n - t, 16u), bytes, tile);
         }
     }
 }
