@@ -46,6 +46,8 @@ static uint32_t count_live(const char *recipe, uint64_t *peak)
         assert_int_equal(fovea_session_generate(sessions[n], &plan, &generation, &err), FOVEA_OK);
         do { /* running, however slowly, or waiting for bytes that nobody will give back */
             status = fovea_generation_next(generation, 100, &token, NULL);
+            /* answered between steps: a second answer means that a step has tried to admit since the first */
+            assert_int_equal(fovea_engine_get_stats(engine, &stats), FOVEA_OK);
             assert_int_equal(fovea_engine_get_stats(engine, &stats), FOVEA_OK);
         } while (status == FOVEA_AGAIN && (stats.n_running > 0 || stats.n_waiting == 0));
         fovea_generation_free(&generation);
