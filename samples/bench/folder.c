@@ -9,11 +9,11 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define TOWER_DIM 768
-#define TOWER_MLP 3072
+#define TOWER_DIM    768
+#define TOWER_MLP    3072
 #define TOWER_LAYERS 12
-#define TOWER_PATCH 16
-#define RANDOM_N ((size_t)1 << 20) /* numbers that repeat in all tensors */
+#define TOWER_PATCH  16
+#define RANDOM_N     ((size_t)1 << 20) /* numbers that repeat in all tensors */
 
 typedef struct writer {
     const bench_shape *shape;

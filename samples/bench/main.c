@@ -9,7 +9,8 @@
 
 static const sample_program program = {
     .name = "fovea-bench",
-    .summary = "Times the operations on a decoder's shape, then a whole model (a folder, or random weights\n"
+    .summary = "Times the operations on a decoder's shape, then a whole model (a folder, or random "
+               "weights\n"
                "in that shape), each beside the read bandwidth of the memory in the same moment.",
 };
 
@@ -32,8 +33,8 @@ int main(int argc, char **argv)
         {"tokens", SAMPLE_ARG_UINT, "N", "tokens to decode; default 24", &options.n_decode},
         {"ops-only", SAMPLE_ARG_FLAG, NULL, "no whole model", &options.ops_only},
         {"threads", SAMPLE_ARG_UINT, "N", "default: all cores", &options.n_thread},
-        {"depth", SAMPLE_ARG_UINT, "N", "tokens in the cache for attention and decoding;\ndefault 8192",
-         &options.depth},
+        {"depth", SAMPLE_ARG_UINT, "N",
+         "tokens in the cache for attention and decoding;\ndefault 8192", &options.depth},
         {"rounds", SAMPLE_ARG_UINT, "N", "timings of each, of which the median counts; default 9",
          &options.rounds},
         {"json", SAMPLE_ARG_FLAG, NULL, "one JSON object a line", &options.json},

@@ -41,7 +41,8 @@ static double read_stream(const bench *self)
 {
     stream_job job = {.data = self->stream};
     int64_t start = fvi_now_ns();
-    fvi_pool_run(self->backend->pool, (uint32_t)(self->stream_bytes / STREAM_PART), stream_part, &job);
+    fvi_pool_run(self->backend->pool, (uint32_t)(self->stream_bytes / STREAM_PART), stream_part,
+                 &job);
     return (double)self->stream_bytes / ((double)(fvi_now_ns() - start) * 1e-9);
 }
 
@@ -49,8 +50,7 @@ fovea_status bench_open(bench *self, const bench_options *options)
 {
     fovea_error err = {0};
     *self = (bench){.options = options, .stream_bytes = STREAM_BYTES};
-    fovea_status status =
-        fvi_backend_cpu_open(NULL, options->n_thread, 0, &self->backend, &err);
+    fovea_status status = fvi_backend_cpu_open(NULL, options->n_thread, 0, &self->backend, &err);
     if (status < 0) {
         fprintf(stderr, "fovea-bench: %s\n", err.text);
         return status;
@@ -85,8 +85,8 @@ static double median(double *values, uint32_t n)
 
 static void print_json(const bench *self, const bench_case *c, const bench_result *r)
 {
-    printf("{\"measure\":\"%s\",\"what\":\"%s\",\"threads\":%u,\"seconds\":%.6g", c->measure, c->what,
-           fvi_pool_n_thread(self->backend->pool), r->seconds);
+    printf("{\"measure\":\"%s\",\"what\":\"%s\",\"threads\":%u,\"seconds\":%.6g", c->measure,
+           c->what, fvi_pool_n_thread(self->backend->pool), r->seconds);
     if (c->bytes > 0) {
         printf(",\"gb_per_s\":%.4g,\"bandwidth_gb_per_s\":%.4g,\"share\":%.4g",
                c->bytes / r->seconds * 1e-9, r->bandwidth * 1e-9, r->share);
@@ -131,7 +131,8 @@ fovea_status bench_measure(bench *self, const bench_case *what, bench_result *re
         }
         share[i] = what->bytes / seconds[i] / bandwidth[i];
     }
-    bench_result r = {.seconds = median(seconds, rounds), .bandwidth = median(bandwidth, rounds),
+    bench_result r = {.seconds = median(seconds, rounds),
+                      .bandwidth = median(bandwidth, rounds),
                       .share = median(share, rounds)};
     if (self->options->json) {
         print_json(self, what, &r);
@@ -185,7 +186,8 @@ uint16_t *bench_bf16(size_t n)
     uint32_t state = 12345;
     for (size_t i = 0; values != NULL && i < n; i++) {
         state = state * 1664525u + 1013904223u;
-        values[i] = (uint16_t)(0x3c00u | (state >> 16 & 0x80ffu)); /* about 0.01 to 0.03, both signs */
+        values[i] =
+            (uint16_t)(0x3c00u | (state >> 16 & 0x80ffu)); /* about 0.01 to 0.03, both signs */
     }
     return values;
 }

@@ -43,7 +43,8 @@ static fovea_status run_turn(whole *w)
     }
     fovea_status status = fovea_session_new(w->engine, &session_options, &session, &w->err);
     if (status == FOVEA_OK) {
-        status = fovea_session_add_raw(session, prompt, n, &w->image, w->with_image ? 1 : 0, &w->err);
+        status =
+            fovea_session_add_raw(session, prompt, n, &w->image, w->with_image ? 1 : 0, &w->err);
     }
     if (status == FOVEA_OK) {
         status = fovea_session_generate(session, &options, &generation, &w->err);
@@ -91,8 +92,8 @@ static fovea_status measure_prefill(whole *w, const char *name)
     w->n_prompt = w->bench->options->n_prompt;
     w->n_decode = 0;
     snprintf(what, sizeof what, "%s, prompt of %u", name, w->n_prompt);
-    bench_case c = {.measure = "prefill", .what = what, .units = w->n_prompt, .run = run_prefill,
-                    .arg = w};
+    bench_case c = {
+        .measure = "prefill", .what = what, .units = w->n_prompt, .run = run_prefill, .arg = w};
     return bench_measure(w->bench, &c, NULL);
 }
 
@@ -104,7 +105,8 @@ static fovea_status measure_decode(whole *w, const char *name, uint32_t depth, c
     w->recipe = recipe;
     double tokens = depth + w->n_decode / 2.0; /* in the cache, on the average */
     bool full = recipe == NULL;
-    snprintf(what, sizeof what, "%s, depth %u%s%s", name, depth, full ? "" : " ", full ? "" : recipe);
+    snprintf(what, sizeof what, "%s, depth %u%s%s", name, depth, full ? "" : " ",
+             full ? "" : recipe);
     bench_case c = {.measure = "decode", .what = what, .units = 1, .run = run_decode, .arg = w};
     if (full && w->weight_bytes > 0) {
         c.bytes = w->weight_bytes + tokens * w->kv_bytes;
@@ -147,10 +149,12 @@ static fovea_status open_engine(whole *w, const char *model)
     for (size_t i = 0; i < (size_t)BENCH_IMAGE * BENCH_IMAGE * 3; i++) {
         pixels[i] = (uint8_t)(i * 2654435761u >> 24);
     }
-    fovea_status status = fovea_image_from_pixels(pixels, BENCH_IMAGE, BENCH_IMAGE, 0, NULL,
-                                                  &w->image, &w->err);
+    fovea_status status =
+        fovea_image_from_pixels(pixels, BENCH_IMAGE, BENCH_IMAGE, 0, NULL, &w->image, &w->err);
     bench_release(pixels);
-    fovea_engine_options options = {.size = sizeof options, .model = model, .kv_bytes = KV_BYTES,
+    fovea_engine_options options = {.size = sizeof options,
+                                    .model = model,
+                                    .kv_bytes = KV_BYTES,
                                     .n_thread = w->bench->options->n_thread};
     return status < 0 ? status : fovea_engine_open(&options, &w->engine, &w->err);
 }

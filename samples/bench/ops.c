@@ -6,11 +6,11 @@
 
 #include <stdio.h>
 
-#define N_LINEAR 4
-#define N_PREFILL 512
-#define ENCODER_ROWS 1024 /* SigLIP base at 512 pixels */
-#define ENCODER_DIM 768
-#define ENCODER_MLP 3072
+#define N_LINEAR      4
+#define N_PREFILL     512
+#define ENCODER_ROWS  1024 /* SigLIP base at 512 pixels */
+#define ENCODER_DIM   768
+#define ENCODER_MLP   3072
 #define ENCODER_HEADS 12
 
 /* One decoder: weights of all layers, so that nothing stays in a cache from one token to the next. */
@@ -29,8 +29,15 @@ typedef struct decoder {
 static fovea_status linear(const decoder *d, const void *w, uint32_t n, uint32_t k)
 {
     fvi_backend *backend = d->bench->backend;
-    fvi_linear_args args = {.x = d->x, .x_stride = d->widest, .w = w, .w_dtype = FVI_DTYPE_BF16,
-                            .y = d->y, .y_stride = n, .m = d->rows, .n = n, .k = k,
+    fvi_linear_args args = {.x = d->x,
+                            .x_stride = d->widest,
+                            .w = w,
+                            .w_dtype = FVI_DTYPE_BF16,
+                            .y = d->y,
+                            .y_stride = n,
+                            .m = d->rows,
+                            .n = n,
+                            .k = k,
                             .rows = d->row_class};
     return backend->ops.linear(backend, &args);
 }
@@ -100,9 +107,13 @@ static fovea_status bench_linear(bench *self)
         d.with_head = true;
         snprintf(what, sizeof what, "%s bf16, %u rows", s->name, d.rows);
         status = bench_measure(self,
-                               &(bench_case){.measure = "linear_decode", .what = what,
-                                             .bytes = weights * 2, .flop = 2 * weights * d.rows,
-                                             .units = d.rows, .run = run_decoder, .arg = &d},
+                               &(bench_case){.measure = "linear_decode",
+                                             .what = what,
+                                             .bytes = weights * 2,
+                                             .flop = 2 * weights * d.rows,
+                                             .units = d.rows,
+                                             .run = run_decoder,
+                                             .arg = &d},
                                NULL);
     }
     if (status == FOVEA_OK) {
@@ -112,9 +123,12 @@ static fovea_status bench_linear(bench *self)
         d.with_head = false;
         snprintf(what, sizeof what, "%s bf16, %u rows", s->name, d.rows);
         status = bench_measure(self,
-                               &(bench_case){.measure = "linear_prefill", .what = what,
-                                             .flop = 2 * without_head * d.rows, .units = d.rows,
-                                             .run = run_decoder, .arg = &d},
+                               &(bench_case){.measure = "linear_prefill",
+                                             .what = what,
+                                             .flop = 2 * without_head * d.rows,
+                                             .units = d.rows,
+                                             .run = run_decoder,
+                                             .arg = &d},
                                NULL);
     }
     free_decoder(&d);
@@ -142,8 +156,8 @@ static void free_attention(attention *a)
 }
 
 /* Lists of n tokens in codec's kind; n_layer of them may be less than the shape's. */
-static fovea_status make_attention(bench *self, const fvi_codec *codec, uint32_t n, uint32_t n_layer,
-                                   uint32_t n_row, attention *a)
+static fovea_status make_attention(bench *self, const fvi_codec *codec, uint32_t n,
+                                   uint32_t n_layer, uint32_t n_row, attention *a)
 {
     const bench_shape *s = self->options->shape;
     uint32_t d = s->head_dim;
@@ -181,8 +195,13 @@ static fovea_status run_attn_decode(void *arg, double *seconds)
     const attention *a = arg;
     const bench_shape *s = a->bench->options->shape;
     fvi_backend *backend = a->bench->backend;
-    fvi_attn_decode_args args = {.q = a->q, .out = a->out, .n_row = 1, .n_head = s->n_head,
-                                 .n_kv_head = s->n_kv_head, .dk = s->head_dim, .dv = s->head_dim,
+    fvi_attn_decode_args args = {.q = a->q,
+                                 .out = a->out,
+                                 .n_row = 1,
+                                 .n_head = s->n_head,
+                                 .n_kv_head = s->n_kv_head,
+                                 .dk = s->head_dim,
+                                 .dv = s->head_dim,
                                  .scale = 0.125f};
     for (uint32_t i = 0; i < a->n_list; i += s->n_kv_head) {
         args.lists = a->lists + i;
@@ -201,9 +220,15 @@ static fovea_status run_attn_prefill(void *arg, double *seconds)
     for (uint32_t i = 0; i < s->n_kv_head; i++) {
         visible[i] = a->lists[i].n_token - a->n_row + 1;
     }
-    fvi_attn_prefill_args args = {.q = a->q, .lists = a->lists, .n_visible = visible, .out = a->out,
-                                  .n_row = a->n_row, .n_head = s->n_head,
-                                  .n_kv_head = s->n_kv_head, .dk = s->head_dim, .dv = s->head_dim,
+    fvi_attn_prefill_args args = {.q = a->q,
+                                  .lists = a->lists,
+                                  .n_visible = visible,
+                                  .out = a->out,
+                                  .n_row = a->n_row,
+                                  .n_head = s->n_head,
+                                  .n_kv_head = s->n_kv_head,
+                                  .dk = s->head_dim,
+                                  .dv = s->head_dim,
                                   .scale = 0.125f};
     return backend->ops.attn_prefill(backend, &args);
 }
@@ -220,9 +245,13 @@ static fovea_status bench_attn_decode(bench *self)
         char what[64];
         FVI_TRY(make_attention(self, codec, depth, s->n_layer, 1, &a));
         snprintf(what, sizeof what, "%s %s, depth %u", s->name, codec->name, depth);
-        bench_case c = {.measure = "attn_decode", .what = what, .units = 1, .run = run_attn_decode,
+        bench_case c = {.measure = "attn_decode",
+                        .what = what,
+                        .units = 1,
+                        .run = run_attn_decode,
                         .arg = &a,
-                        .bytes = (double)a.n_list * (double)codec->bytes(depth, s->head_dim, s->head_dim)};
+                        .bytes = (double)a.n_list *
+                                 (double)codec->bytes(depth, s->head_dim, s->head_dim)};
         fovea_status status = bench_measure(self, &c, &result);
         free_attention(&a);
         FVI_TRY(status);
@@ -246,12 +275,14 @@ static fovea_status bench_attn_prefill(bench *self)
         FVI_TRY(make_attention(self, fvi_codec_of(FOVEA_KIND_F16), depths[i], 1, N_PREFILL, &a));
         snprintf(what, sizeof what, "%s f16, rows %u at %u", s->name, N_PREFILL, depths[i]);
         double average = depths[i] - (N_PREFILL - 1) / 2.0; /* tokens that a row sees */
-        fovea_status status = bench_measure(
-            self,
-            &(bench_case){.measure = "attn_prefill", .what = what,
-                          .flop = 4.0 * N_PREFILL * average * s->n_head * s->head_dim,
-                          .run = run_attn_prefill, .arg = &a},
-            NULL);
+        fovea_status status =
+            bench_measure(self,
+                          &(bench_case){.measure = "attn_prefill",
+                                        .what = what,
+                                        .flop = 4.0 * N_PREFILL * average * s->n_head * s->head_dim,
+                                        .run = run_attn_prefill,
+                                        .arg = &a},
+                          NULL);
         free_attention(&a);
         FVI_TRY(status);
     }
@@ -261,9 +292,9 @@ static fovea_status bench_attn_prefill(bench *self)
 /* One block of the encoder: its products, its attention, its norms and its activation. */
 typedef struct encoder {
     bench *bench;
-    uint16_t *w;    /* enough for the largest product */
-    float *x, *y;   /* [rows, mlp] */
-    float *norm;    /* [dim] */
+    uint16_t *w;  /* enough for the largest product */
+    float *x, *y; /* [rows, mlp] */
+    float *norm;  /* [dim] */
 } encoder;
 
 static fovea_status run_encoder(void *arg, double *seconds)
@@ -273,18 +304,43 @@ static fovea_status run_encoder(void *arg, double *seconds)
     fvi_backend *backend = e->bench->backend;
     const uint32_t n[] = {3 * ENCODER_DIM, ENCODER_DIM, ENCODER_MLP, ENCODER_DIM};
     const uint32_t k[] = {ENCODER_DIM, ENCODER_DIM, ENCODER_DIM, ENCODER_MLP};
-    fvi_norm_args norm = {.x = e->x, .x_stride = ENCODER_MLP, .w = e->norm, .b = e->norm, .y = e->x,
-                          .y_stride = ENCODER_MLP, .m = ENCODER_ROWS, .d = ENCODER_DIM, .eps = 1e-6f};
-    fvi_attn_full_args attn = {.q = e->y, .k = e->y + ENCODER_DIM, .v = e->y + 2 * ENCODER_DIM,
-                               .out = e->x, .stride = 3 * ENCODER_DIM, .n_row = ENCODER_ROWS,
-                               .n_head = ENCODER_HEADS, .d = ENCODER_DIM / ENCODER_HEADS,
-                               .scale = 0.125f, .products = FVI_DTYPE_BF16};
-    fvi_act_args act = {.x = e->y, .y = e->y, .x_stride = ENCODER_MLP, .y_stride = ENCODER_MLP,
-                        .m = ENCODER_ROWS, .d = ENCODER_MLP, .act = FVI_ACT_GELU_TANH};
+    fvi_norm_args norm = {.x = e->x,
+                          .x_stride = ENCODER_MLP,
+                          .w = e->norm,
+                          .b = e->norm,
+                          .y = e->x,
+                          .y_stride = ENCODER_MLP,
+                          .m = ENCODER_ROWS,
+                          .d = ENCODER_DIM,
+                          .eps = 1e-6f};
+    fvi_attn_full_args attn = {.q = e->y,
+                               .k = e->y + ENCODER_DIM,
+                               .v = e->y + 2 * ENCODER_DIM,
+                               .out = e->x,
+                               .stride = 3 * ENCODER_DIM,
+                               .n_row = ENCODER_ROWS,
+                               .n_head = ENCODER_HEADS,
+                               .d = ENCODER_DIM / ENCODER_HEADS,
+                               .scale = 0.125f,
+                               .products = FVI_DTYPE_BF16};
+    fvi_act_args act = {.x = e->y,
+                        .y = e->y,
+                        .x_stride = ENCODER_MLP,
+                        .y_stride = ENCODER_MLP,
+                        .m = ENCODER_ROWS,
+                        .d = ENCODER_MLP,
+                        .act = FVI_ACT_GELU_TANH};
     for (uint32_t i = 0; i < FVI_COUNT(n); i++) {
-        fvi_linear_args args = {.x = e->x, .x_stride = ENCODER_MLP, .w = e->w,
-                                .w_dtype = FVI_DTYPE_BF16, .y = e->y, .y_stride = n[i],
-                                .m = ENCODER_ROWS, .n = n[i], .k = k[i], .rows = FVI_ROWS_PREFILL};
+        fvi_linear_args args = {.x = e->x,
+                                .x_stride = ENCODER_MLP,
+                                .w = e->w,
+                                .w_dtype = FVI_DTYPE_BF16,
+                                .y = e->y,
+                                .y_stride = n[i],
+                                .m = ENCODER_ROWS,
+                                .n = n[i],
+                                .k = k[i],
+                                .rows = FVI_ROWS_PREFILL};
         if (i % 2 == 0) {
             FVI_TRY(backend->ops.layer_norm(backend, &norm));
         }
@@ -300,18 +356,21 @@ static fovea_status run_encoder(void *arg, double *seconds)
 
 static fovea_status bench_encoder(bench *self)
 {
-    encoder e = {.bench = self, .w = bench_bf16((size_t)ENCODER_DIM * ENCODER_MLP),
+    encoder e = {.bench = self,
+                 .w = bench_bf16((size_t)ENCODER_DIM * ENCODER_MLP),
                  .x = bench_floats((size_t)ENCODER_ROWS * ENCODER_MLP),
                  .y = bench_floats((size_t)ENCODER_ROWS * ENCODER_MLP),
                  .norm = bench_floats(ENCODER_DIM)};
     fovea_status status = FOVEA_ERR_NOMEM;
     if (e.w != NULL && e.x != NULL && e.y != NULL && e.norm != NULL) {
-        double products = 2.0 * ENCODER_ROWS * ENCODER_DIM * (4.0 * ENCODER_DIM + 2.0 * ENCODER_MLP);
+        double products =
+            2.0 * ENCODER_ROWS * ENCODER_DIM * (4.0 * ENCODER_DIM + 2.0 * ENCODER_MLP);
         double scores = 4.0 * ENCODER_ROWS * ENCODER_ROWS * ENCODER_DIM;
         status = bench_measure(self,
                                &(bench_case){.measure = "encode_block",
                                              .what = "siglip-base 512 px, 1024 rows, bf16",
-                                             .flop = products + scores, .run = run_encoder,
+                                             .flop = products + scores,
+                                             .run = run_encoder,
                                              .arg = &e},
                                NULL);
     }

@@ -12,13 +12,13 @@ size_t fvi_block_scratch_at(fvi_block_scratch *s, float *at, uint32_t dk, uint32
 {
     size_t n = 0, dk_rounded = fvi_round_up(dk, 32), dv_rounded = fvi_round_up(dv, 16);
     size_t widest = FVI_MAX(dk_rounded, dv_rounded);
-#define FVI_PLACE(field, type, size) \
+#define FVI_PLACE(field, type, size)                                                               \
     (s->field = at != NULL ? (type *)(void *)(at + n) : NULL, n += fvi_round_up((size), 16))
-    FVI_PLACE(score, float, (size_t)FVI_BLOCK_ROWS * FVI_SCORES);
-    FVI_PLACE(acc, float, FVI_BLOCK_ROWS * dv_rounded);
-    FVI_PLACE(q, float, FVI_BLOCK_ROWS * dk_rounded);
-    FVI_PLACE(tile, float, FVI_TILE * widest);
-    FVI_PLACE(rows, float, FVI_TILE * widest);
+    FVI_PLACE(score, float, (size_t)FVI_BLOCK_ROWS *FVI_SCORES);
+    FVI_PLACE(acc, float, FVI_BLOCK_ROWS *dv_rounded);
+    FVI_PLACE(q, float, FVI_BLOCK_ROWS *dk_rounded);
+    FVI_PLACE(tile, float, FVI_TILE *widest);
+    FVI_PLACE(rows, float, FVI_TILE *widest);
     FVI_PLACE(weight, uint32_t, (size_t)FVI_BLOCK_ROWS * FVI_CHUNK / 2);
     FVI_PLACE(max, float, FVI_BLOCK_ROWS);
     FVI_PLACE(sum, float, FVI_BLOCK_ROWS);
@@ -109,8 +109,7 @@ static void key_pairs(fvi_attn_block *b, uint32_t first, uint32_t n)
 #pragma GCC unroll 16
             for (uint32_t i = 0; i < 16; i++) {
                 const float *row = b->s.rows + FVI_MIN(t + i, n - 1) * stride + c;
-                __m512 high =
-                    c + 16 < dk ? _mm512_loadu_ps(row + 16) : _mm512_setzero_ps();
+                __m512 high = c + 16 < dk ? _mm512_loadu_ps(row + 16) : _mm512_setzero_ps();
                 lanes[i] = _mm512_castsi512_ps(pairs32(_mm512_loadu_ps(row), high));
             }
             fvi_transpose16(lanes);
@@ -151,9 +150,14 @@ void fvi_block_scores(fvi_attn_block *b, uint32_t first)
     uint32_t rounded = (uint32_t)fvi_round_up(b->source->dk, 32);
     for (uint32_t t = first; t < end; t += FVI_TILE) {
         uint32_t n = FVI_MIN(FVI_TILE, end - t);
-        fvi_panel dot = {.a = b->s.q, .a_stride = b->bf16 ? rounded / 2 : rounded, .b = b->s.tile,
-                         .b_stride = FVI_TILE, .c = b->s.score + (t - first),
-                         .c_stride = FVI_SCORES, .m = b->m, .n = (uint32_t)fvi_round_up(n, 16)};
+        fvi_panel dot = {.a = b->s.q,
+                         .a_stride = b->bf16 ? rounded / 2 : rounded,
+                         .b = b->s.tile,
+                         .b_stride = FVI_TILE,
+                         .c = b->s.score + (t - first),
+                         .c_stride = FVI_SCORES,
+                         .m = b->m,
+                         .n = (uint32_t)fvi_round_up(n, 16)};
         if (b->bf16) {
             key_pairs(b, t, n);
             dot.k = rounded / 2;
@@ -197,9 +201,9 @@ FVI_INLINE float exponentials(float *score, uint32_t n, uint32_t end, float max)
 FVI_INLINE void pack_weights(uint32_t *out, const float *e, uint32_t n)
 {
     const __m512i half = _mm512_set1_epi32(0x8000);
-    const __m512i odd = _mm512_set_epi16(63, 61, 59, 57, 55, 53, 51, 49, 47, 45, 43, 41, 39, 37, 35,
-                                         33, 31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3,
-                                         1);
+    const __m512i odd =
+        _mm512_set_epi16(63, 61, 59, 57, 55, 53, 51, 49, 47, 45, 43, 41, 39, 37, 35, 33, 31, 29, 27,
+                         25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
     for (uint32_t t = 0; t < n; t += 32) {
         __m512i low = _mm512_add_epi32(_mm512_loadu_si512(e + t), half);
         __m512i high = _mm512_setzero_si512();
@@ -242,8 +246,13 @@ static void add_values(fvi_attn_block *b, uint32_t first, uint32_t end, size_t d
 {
     for (uint32_t t = first; t < end; t += FVI_TILE) {
         uint32_t n = FVI_MIN(FVI_TILE, end - t);
-        fvi_panel sum = {.b = b->s.tile, .b_stride = dv_rounded, .c = b->s.acc,
-                         .c_stride = dv_rounded, .m = b->m, .n = (uint32_t)dv_rounded, .add = true};
+        fvi_panel sum = {.b = b->s.tile,
+                         .b_stride = dv_rounded,
+                         .c = b->s.acc,
+                         .c_stride = dv_rounded,
+                         .m = b->m,
+                         .n = (uint32_t)dv_rounded,
+                         .add = true};
         if (b->bf16) {
             value_pairs(b, t, n);
             sum.a = b->s.weight + (t - first) / 2;

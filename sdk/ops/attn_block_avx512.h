@@ -7,8 +7,8 @@
 
 #include "sdk/ops/attn_tile_avx512.h"
 
-#define FVI_BLOCK_ROWS 96              /* most query rows (rows times heads of a group) of a block */
-#define FVI_SCORES (FVI_CHUNK + 16)    /* a row of scores */
+#define FVI_BLOCK_ROWS 96 /* most query rows (rows times heads of a group) of a block */
+#define FVI_SCORES     (FVI_CHUNK + 16) /* a row of scores */
 
 /* Where keys and values come from: a list, or plain rows as one f32 section each. */
 typedef struct fvi_kv_source {
@@ -19,11 +19,11 @@ typedef struct fvi_kv_source {
 
 /* Memory of one worker. */
 typedef struct fvi_block_scratch {
-    float *score;  /* [FVI_BLOCK_ROWS, FVI_SCORES] */
-    float *acc;    /* [FVI_BLOCK_ROWS, dv rounded] */
-    float *q;      /* [FVI_BLOCK_ROWS, dk rounded] f32, or pairs of bf16 in half of it */
-    float *tile;   /* keys [dk rounded, FVI_TILE] or values [FVI_TILE, dv rounded] */
-    float *rows;   /* [FVI_TILE, max(dk, dv) rounded] */
+    float *score;     /* [FVI_BLOCK_ROWS, FVI_SCORES] */
+    float *acc;       /* [FVI_BLOCK_ROWS, dv rounded] */
+    float *q;         /* [FVI_BLOCK_ROWS, dk rounded] f32, or pairs of bf16 in half of it */
+    float *tile;      /* keys [dk rounded, FVI_TILE] or values [FVI_TILE, dv rounded] */
+    float *rows;      /* [FVI_TILE, max(dk, dv) rounded] */
     uint32_t *weight; /* [FVI_BLOCK_ROWS, FVI_CHUNK / 2] pairs of bf16 exponentials */
     float *max, *sum; /* [FVI_BLOCK_ROWS] */
 } fvi_block_scratch;
@@ -34,7 +34,7 @@ size_t fvi_block_scratch_at(fvi_block_scratch *scratch, float *at, uint32_t dk, 
 /* One block: m query rows; row i sees n_visible(i) tokens. */
 typedef struct fvi_attn_block {
     const fvi_kv_source *source;
-    uint32_t m;         /* query rows: n_row * group, in that order */
+    uint32_t m; /* query rows: n_row * group, in that order */
     uint32_t group;
     uint32_t n_visible; /* of the first row */
     bool causal;        /* each next row sees one more; else all see n_visible */

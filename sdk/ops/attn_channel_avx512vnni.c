@@ -12,8 +12,8 @@
 
 /* C [m, n] int32 = A [m, pairs] int16 B [k words, n]; columns behind n get anything. */
 FVI_INLINE void block_words(const fvi_panel *p, uint32_t row, uint32_t column, const uint8_t *ahead,
-                            size_t step, const uint32_t rows,
-                            const uint32_t vectors, const uint32_t bits)
+                            size_t step, const uint32_t rows, const uint32_t vectors,
+                            const uint32_t bits)
 {
     const uint32_t n_pair = 16 / bits;
     const int32_t *a = (const int32_t *)p->a + row * p->a_stride;
@@ -63,15 +63,15 @@ FVI_INLINE void block_words(const fvi_panel *p, uint32_t row, uint32_t column, c
     }
 }
 
-FVI_INLINE void block_words4(const fvi_panel *p, uint32_t row, uint32_t column, const uint8_t *ahead,
-                            size_t step, const uint32_t rows,
+FVI_INLINE void block_words4(const fvi_panel *p, uint32_t row, uint32_t column,
+                             const uint8_t *ahead, size_t step, const uint32_t rows,
                              const uint32_t vectors)
 {
     block_words(p, row, column, ahead, step, rows, vectors, 4);
 }
 
-FVI_INLINE void block_words2(const fvi_panel *p, uint32_t row, uint32_t column, const uint8_t *ahead,
-                            size_t step, const uint32_t rows,
+FVI_INLINE void block_words2(const fvi_panel *p, uint32_t row, uint32_t column,
+                             const uint8_t *ahead, size_t step, const uint32_t rows,
                              const uint32_t vectors)
 {
     block_words(p, row, column, ahead, step, rows, vectors, 2);

@@ -10,7 +10,8 @@
 
 #include "sdk/ops/attn_tile_avx512.h"
 
-#define FVI_SCORE_ROW (FVI_CHUNK + 16) /* floats of a row of scores: the last vector may hang over */
+#define FVI_SCORE_ROW                                                                              \
+    (FVI_CHUNK + 16) /* floats of a row of scores: the last vector may hang over */
 
 /* The query heads of one KV head. */
 typedef struct fvi_coded_query {
@@ -21,14 +22,14 @@ typedef struct fvi_coded_query {
 } fvi_coded_query;
 
 typedef struct fvi_coded_scratch {
-    uint32_t *tile;       /* [max(dk / 4, FVI_TILE / 4), FVI_TILE] quads of codes */
-    uint8_t *rows;        /* [FVI_TILE, FVI_GROUP] codes of one group of channels */
-    int32_t *product;     /* [2 * group, FVI_TILE] */
-    int32_t *weight;      /* [2 * group, FVI_TILE / 4] quads of weights */
-    float *unit;          /* [group rounded to 4] */
-    float *scale, *min;   /* [FVI_TILE] */
-    float *min_sum;       /* [group, 16] sums of weighted minima, by lane */
-    float *acc;           /* [group, FVI_GROUP], in the order of the interleaved codes */
+    uint32_t *tile;     /* [max(dk / 4, FVI_TILE / 4), FVI_TILE] quads of codes */
+    uint8_t *rows;      /* [FVI_TILE, FVI_GROUP] codes of one group of channels */
+    int32_t *product;   /* [2 * group, FVI_TILE] */
+    int32_t *weight;    /* [2 * group, FVI_TILE / 4] quads of weights */
+    float *unit;        /* [group rounded to 4] */
+    float *scale, *min; /* [FVI_TILE] */
+    float *min_sum;     /* [group, 16] sums of weighted minima, by lane */
+    float *acc;         /* [group, FVI_GROUP], in the order of the interleaved codes */
 } fvi_coded_scratch;
 
 /* Places the fields from `at` (NULL: nowhere) and returns how many floats they take. */

@@ -15,7 +15,7 @@
 size_t fvi_coded_scratch_at(fvi_coded_scratch *s, float *at, uint32_t group, uint32_t dk)
 {
     size_t n = 0;
-#define FVI_PLACE(field, type, size) \
+#define FVI_PLACE(field, type, size)                                                               \
     (s->field = at != NULL ? (type *)(void *)(at + n) : NULL, n += fvi_round_up((size), 16))
     FVI_PLACE(tile, uint32_t, FVI_MAX((size_t)dk / 4, FVI_TILE / 4) * FVI_TILE);
     FVI_PLACE(rows, uint8_t, FVI_TILE * FVI_GROUP / 4);
@@ -25,7 +25,7 @@ size_t fvi_coded_scratch_at(fvi_coded_scratch *s, float *at, uint32_t group, uin
     FVI_PLACE(scale, float, FVI_TILE);
     FVI_PLACE(min, float, FVI_TILE);
     FVI_PLACE(min_sum, float, (size_t)group * 16);
-    FVI_PLACE(acc, float, (size_t)group * FVI_GROUP);
+    FVI_PLACE(acc, float, (size_t)group *FVI_GROUP);
 #undef FVI_PLACE
     return n;
 }
@@ -84,7 +84,8 @@ FVI_INLINE void transpose4(__m512i r[4])
 FVI_INLINE void quads16(const uint8_t *rows, const size_t row_bytes, uint32_t n, __m512i quads[4])
 {
 #pragma GCC unroll 4
-    for (uint32_t i = 0; i < 4; i++) { /* lane l: row i + 4 l, and after the transposition 4 l + i */
+    for (uint32_t i = 0; i < 4;
+         i++) { /* lane l: row i + 4 l, and after the transposition 4 l + i */
         const uint8_t *a = rows + FVI_MIN(i, n - 1) * row_bytes;
         const uint8_t *b = rows + FVI_MIN(i + 4, n - 1) * row_bytes;
         const uint8_t *c = rows + FVI_MIN(i + 8, n - 1) * row_bytes;
@@ -146,8 +147,9 @@ FVI_INLINE __m512 joined(const int32_t *high, const int32_t *low)
 }
 
 /* One head's scores of n tokens; lanes behind n: whoever comes next has them. */
-FVI_INLINE void join_scores(const int32_t *high, size_t low_at, const float *scale, const float *min,
-                            float unit, float sum, uint32_t n, bool add, float *score)
+FVI_INLINE void join_scores(const int32_t *high, size_t low_at, const float *scale,
+                            const float *min, float unit, float sum, uint32_t n, bool add,
+                            float *score)
 {
     __m512 units = _mm512_set1_ps(unit), sums = _mm512_set1_ps(sum);
     for (uint32_t t = 0; t < n; t += 16) {
@@ -168,9 +170,13 @@ void fvi_coded_scores(const fvi_coded_query *query, const fvi_section *keys, uin
     key_quads(keys, first, n, s->tile);
     for (uint32_t g = 0; g < groups; g++) {
         uint32_t quad = g * FVI_GROUP / 4;
-        fvi_panel dot = {.a = query->quads + quad, .a_stride = keys->d / 4,
-                         .b = s->tile + (size_t)quad * FVI_TILE, .b_stride = FVI_TILE,
-                         .c = s->product, .c_stride = FVI_TILE, .m = 2 * group,
+        fvi_panel dot = {.a = query->quads + quad,
+                         .a_stride = keys->d / 4,
+                         .b = s->tile + (size_t)quad * FVI_TILE,
+                         .b_stride = FVI_TILE,
+                         .c = s->product,
+                         .c_stride = FVI_TILE,
+                         .m = 2 * group,
                          .n = (uint32_t)fvi_round_up(n, 16),
                          .k = FVI_MIN(keys->d / 4 - quad, FVI_GROUP / 4),
                          .ahead = g == 0 ? ahead.at : NULL,
@@ -178,8 +184,8 @@ void fvi_coded_scores(const fvi_coded_query *query, const fvi_section *keys, uin
         fvi_panel_int8(&dot);
         fvi_tile_affine(keys, first, n, g, s->scale, s->min);
         for (uint32_t h = 0; h < group; h++) {
-            join_scores(s->product + (size_t)h * FVI_TILE, (size_t)group * FVI_TILE, s->scale, s->min,
-                        query->unit[h], query->sum[h * groups + g], n, g != 0,
+            join_scores(s->product + (size_t)h * FVI_TILE, (size_t)group * FVI_TILE, s->scale,
+                        s->min, query->unit[h], query->sum[h * groups + g], n, g != 0,
                         score + (size_t)h * FVI_SCORE_ROW);
         }
     }
@@ -194,17 +200,20 @@ FVI_INLINE __mmask64 mask64(uint32_t n)
 typedef struct row_reader {
     const uint8_t *row; /* of the first token */
     size_t row_bytes;
-    __mmask64 low, high;  /* lanes in the low (or only) and in the high halves of bytes */
+    __mmask64 low, high; /* lanes in the low (or only) and in the high halves of bytes */
     ptrdiff_t low_at, high_at;
-    bool bytes;   /* int8 */
-    bool narrow;  /* a row is 32 bytes of 4-bit codes: all 64 channels */
+    bool bytes;  /* int8 */
+    bool narrow; /* a row is 32 bytes of 4-bit codes: all 64 channels */
 } row_reader;
 
 static row_reader reader_of(const fvi_section *s, uint32_t first, uint32_t c)
 {
     uint32_t half = s->d / 2;
-    row_reader r = {.row = s->codes + first * s->row_bytes, .row_bytes = s->row_bytes,
-                    .low = mask64(s->d - c), .low_at = c, .high_at = (ptrdiff_t)c - half,
+    row_reader r = {.row = s->codes + first * s->row_bytes,
+                    .row_bytes = s->row_bytes,
+                    .low = mask64(s->d - c),
+                    .low_at = c,
+                    .high_at = (ptrdiff_t)c - half,
                     .bytes = s->kind == FOVEA_KIND_INT8,
                     .narrow = s->kind == FOVEA_KIND_INT4 && s->d == FVI_GROUP};
     if (!r.bytes) {
@@ -229,7 +238,8 @@ FVI_INLINE __m512i read_row(const row_reader *r, uint32_t token, bool bytes, boo
         x = _mm512_and_si512(_mm512_mask_srli_epi16(x, 0xffff0000u, x, 4), fifteen);
         return _mm512_sub_epi8(x, _mm512_set1_epi8(MIDDLE));
     }
-    uintptr_t behind = (uintptr_t)row + (uintptr_t)r->high_at; /* may lie before the row, lanes off */
+    uintptr_t behind =
+        (uintptr_t)row + (uintptr_t)r->high_at; /* may lie before the row, lanes off */
     __m512i x = _mm512_maskz_loadu_epi8(r->low, row + r->low_at);
     __m512i y = _mm512_maskz_loadu_epi8(r->high, (const void *)behind);
     x = _mm512_and_si512(_mm512_or_si512(x, _mm512_srli_epi16(y, 4)), fifteen);
@@ -394,9 +404,16 @@ static void add_kind(fovea_kind kind, uint32_t n, uint32_t group, const float *e
 {
     bool narrow = kind == FOVEA_KIND_INT4;
     weigh_tile(e, n, group, narrow, s);
-    fvi_panel sum = {.a = s->weight, .a_stride = FVI_TILE / 4, .b = s->tile, .b_stride = FVI_GROUP,
-                     .c = s->product, .c_stride = FVI_TILE, .m = narrow ? group : 2 * group,
-                     .n = FVI_GROUP, .k = (n + 3) / 4, .ahead = ahead.at,
+    fvi_panel sum = {.a = s->weight,
+                     .a_stride = FVI_TILE / 4,
+                     .b = s->tile,
+                     .b_stride = FVI_GROUP,
+                     .c = s->product,
+                     .c_stride = FVI_TILE,
+                     .m = narrow ? group : 2 * group,
+                     .n = FVI_GROUP,
+                     .k = (n + 3) / 4,
+                     .ahead = ahead.at,
                      .ahead_bytes = ahead.n_bytes};
     if (narrow) {
         fvi_panel_uint8(&sum);
@@ -434,7 +451,8 @@ void fvi_coded_values(const fvi_list_view *list, fvi_piece start, uint32_t n, ui
             const float *from = s->acc + (size_t)h * FVI_GROUP;
             float *to = acc + h * acc_stride + g * FVI_GROUP;
             __m128 min = _mm_set1_ps(fvi_sum1(_mm512_loadu_ps(s->min_sum + h * 16)));
-            for (uint32_t c = 0; c < width; c += 4) { /* channel 16 l + 4 v + i lies at 16 v + 4 l + i */
+            for (uint32_t c = 0; c < width;
+                 c += 4) { /* channel 16 l + 4 v + i lies at 16 v + 4 l + i */
                 __m128 x = _mm_loadu_ps(from + c / 4 % 4 * 16 + c / 16 * 4);
                 _mm_storeu_ps(to + c, _mm_add_ps(_mm_loadu_ps(to + c), _mm_add_ps(x, min)));
             }

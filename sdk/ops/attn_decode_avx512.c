@@ -41,8 +41,8 @@ typedef struct decode_job {
     float *q_unit;    /* [n_row, n_head] */
     float *q_sum;     /* [n_row, n_head, groups(dk)] */
     float *result;    /* [part, group, 2 + dv_rounded]: max, sum, values */
-    float *kept;      /* [list, group, n_chunk * FVI_CHUNK] exponentials, if there is mass to give */
-    float *scratch;   /* [n_worker] */
+    float *kept;    /* [list, group, n_chunk * FVI_CHUNK] exponentials, if there is mass to give */
+    float *scratch; /* [n_worker] */
     size_t worker_floats;
     uint32_t n_worker;
 } decode_job;
@@ -51,7 +51,7 @@ typedef struct decode_job {
 static size_t scratch_layout(decode_scratch *s, float *at, uint32_t group, uint32_t dk, uint32_t dv)
 {
     size_t n = 0;
-#define FVI_PLACE(field, size) \
+#define FVI_PLACE(field, size)                                                                     \
     (s->field = at != NULL ? at + n : NULL, n += fvi_round_up((size), 16))
     FVI_PLACE(score, (size_t)group * FVI_SCORE_ROW);
     FVI_PLACE(keys, (size_t)dk * FVI_TILE);
@@ -98,15 +98,22 @@ static void score_chunk(decode_part *p)
         }
         if (p->job->vnni && keys.channel) {
             widen(p, &piece);
-            fvi_channel_scores(p->q, p->job->group, &keys, piece.first, piece.n, &p->s.channel, score,
-                               FVI_SCORE_ROW);
+            fvi_channel_scores(p->q, p->job->group, &keys, piece.first, piece.n, &p->s.channel,
+                               score, FVI_SCORE_ROW);
             continue;
         }
         /* lanes behind the piece hold leftovers; the next piece, or the padding, takes their scores */
-        fvi_panel dot = {.a = p->q, .a_stride = a->dk, .b = p->s.keys, .b_stride = FVI_TILE,
-                         .c = score, .c_stride = FVI_SCORE_ROW, .m = p->job->group,
-                         .n = (uint32_t)fvi_round_up(piece.n, 16), .k = a->dk,
-                         .ahead = ahead.at, .ahead_bytes = ahead.n_bytes};
+        fvi_panel dot = {.a = p->q,
+                         .a_stride = a->dk,
+                         .b = p->s.keys,
+                         .b_stride = FVI_TILE,
+                         .c = score,
+                         .c_stride = FVI_SCORE_ROW,
+                         .m = p->job->group,
+                         .n = (uint32_t)fvi_round_up(piece.n, 16),
+                         .k = a->dk,
+                         .ahead = ahead.at,
+                         .ahead_bytes = ahead.n_bytes};
         if (keys.kind == FOVEA_KIND_F16) {
             fvi_tile_columns_f16(&keys, piece.first, piece.n, (uint16_t *)(void *)p->s.keys);
             fvi_panel_f16(&dot);
@@ -162,10 +169,17 @@ static void sum_chunk(decode_part *p, float *acc)
         }
         fvi_ahead ahead = fvi_tile_ahead(p->list, piece, end, a->dk, dv, true);
         ahead = ahead.at != NULL ? ahead : p->next;
-        fvi_panel sum = {.a = weight, .a_stride = FVI_SCORE_ROW,
-                         .b = p->s.values, .b_stride = dv_rounded, .c = acc,
-                         .c_stride = 2 + dv_rounded, .m = p->job->group, .n = dv_rounded,
-                         .k = piece.n, .add = true, .ahead = ahead.at,
+        fvi_panel sum = {.a = weight,
+                         .a_stride = FVI_SCORE_ROW,
+                         .b = p->s.values,
+                         .b_stride = dv_rounded,
+                         .c = acc,
+                         .c_stride = 2 + dv_rounded,
+                         .m = p->job->group,
+                         .n = dv_rounded,
+                         .k = piece.n,
+                         .add = true,
+                         .ahead = ahead.at,
                          .ahead_bytes = ahead.n_bytes};
         if (values.kind == FOVEA_KIND_F16 && dv == dv_rounded) {
             sum.b = values.codes + piece.first * values.row_bytes;
@@ -187,7 +201,10 @@ static decode_part start_part(const decode_job *job, uint32_t at, uint32_t first
     const fvi_attn_decode_args *a = job->args;
     size_t head = (size_t)at * job->group;
     const fvi_list_view *list = &a->lists[(size_t)job->first_row * a->n_kv_head + at];
-    decode_part p = {.job = job, .list = list, .q = job->q + head * a->dk, .first = first,
+    decode_part p = {.job = job,
+                     .list = list,
+                     .q = job->q + head * a->dk,
+                     .first = first,
                      .n = FVI_MIN(list->n_token - first, FVI_CHUNK),
                      .start = fvi_list_seek(list, first)};
     p.coded = (fvi_coded_query){.quads = job->q_quads + 2 * head * (a->dk / 4),
@@ -222,7 +239,8 @@ static void chunk_part(void *arg, uint32_t part, uint32_t worker)
         return;
     }
     decode_part p = start_part(job, at, first, worker);
-    p.next = part_keys(job, part + job->n_worker); /* workers take turns as long as nobody disturbs */
+    p.next =
+        part_keys(job, part + job->n_worker); /* workers take turns as long as nobody disturbs */
     size_t stride = 2 + job->dv_rounded;
     float *result = job->result + (size_t)part * job->group * stride;
     memset(result, 0, job->group * stride * sizeof *result);
@@ -346,12 +364,12 @@ static size_t job_layout(decode_job *job, float *at, uint32_t batch)
     size_t heads = (size_t)batch * a->n_head, n = 0;
     decode_scratch unused;
     job->worker_floats = scratch_layout(&unused, NULL, job->group, a->dk, a->dv);
-#define FVI_PLACE(field, type, size) \
+#define FVI_PLACE(field, type, size)                                                               \
     (job->field = at != NULL ? (type *)(void *)(at + n) : NULL, n += fvi_round_up((size), 16))
     FVI_PLACE(q, float, heads * a->dk);
     FVI_PLACE(q_quads, int32_t, 2 * heads * (a->dk / 4));
     FVI_PLACE(q_unit, float, heads);
-    FVI_PLACE(q_sum, float, heads * fvi_groups(a->dk));
+    FVI_PLACE(q_sum, float, heads *fvi_groups(a->dk));
     FVI_PLACE(result, float, heads * job->n_chunk * (2 + job->dv_rounded));
     FVI_PLACE(scratch, float, job->worker_floats * job->n_worker);
     if (wants_mass(a)) {
@@ -363,7 +381,8 @@ static size_t job_layout(decode_job *job, float *at, uint32_t batch)
 
 fovea_status fvi_avx512_attn_decode(fvi_backend *backend, const fvi_attn_decode_args *args)
 {
-    decode_job job = {.args = args, .group = args->n_head / args->n_kv_head,
+    decode_job job = {.args = args,
+                      .group = args->n_head / args->n_kv_head,
                       .n_chunk = (longest_list(args) + FVI_CHUNK - 1) / FVI_CHUNK,
                       .dv_rounded = (uint32_t)fvi_round_up(args->dv, 16),
                       .vnni = (backend->features & FOVEA_CPU_AVX512_BF16) != 0};

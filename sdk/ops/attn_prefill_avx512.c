@@ -48,7 +48,8 @@ static float *job_memory(fvi_backend *backend, block_job *job, size_t n_more, ui
     return memory;
 }
 
-static fvi_attn_block start_block(const block_job *job, const fvi_kv_source *source, uint32_t worker)
+static fvi_attn_block start_block(const block_job *job, const fvi_kv_source *source,
+                                  uint32_t worker)
 {
     fvi_attn_block block = {.source = source, .bf16 = job->bf16};
     fvi_block_scratch_at(&block.s, job->scratch + worker * job->worker_floats, source->dk,
@@ -78,8 +79,8 @@ fovea_status fvi_avx512_attn_prefill(fvi_backend *backend, const fvi_attn_prefil
 {
     block_job job = {.args = args, .block_rows = fvi_block_rows(args->n_head / args->n_kv_head)};
     job.n_block = (args->n_row + job.block_rows - 1) / job.block_rows;
-    job.bf16 = (backend->features & FOVEA_CPU_AVX512_BF16) != 0 &&
-               !any_f32(args->lists, args->n_kv_head);
+    job.bf16 =
+        (backend->features & FOVEA_CPU_AVX512_BF16) != 0 && !any_f32(args->lists, args->n_kv_head);
     if (job_memory(backend, &job, 0, args->dk, args->dv) == NULL) {
         return FOVEA_ERR_NOMEM;
     }
@@ -106,9 +107,10 @@ static void full_part(void *arg, uint32_t part, uint32_t worker)
 
 fovea_status fvi_avx512_attn_full(fvi_backend *backend, const fvi_attn_full_args *args)
 {
-    fvi_section rows = {.row_bytes = args->stride * sizeof(float), .d = args->d,
-                        .kind = FOVEA_KIND_F32};
-    block_job job = {.args = args, .block_rows = fvi_block_rows(1),
+    fvi_section rows = {
+        .row_bytes = args->stride * sizeof(float), .d = args->d, .kind = FOVEA_KIND_F32};
+    block_job job = {.args = args,
+                     .block_rows = fvi_block_rows(1),
                      .source = {.keys = rows, .values = rows, .dk = args->d, .dv = args->d}};
     job.source.keys.codes = (const uint8_t *)args->k;
     job.source.values.codes = (const uint8_t *)args->v;
@@ -193,8 +195,7 @@ static void mass_part(void *arg, uint32_t part, uint32_t worker)
             if (visible <= first) {
                 continue;
             }
-            uint64_t hits = add_row(a->mass[head] + first,
-                                    block.s.score + (size_t)i * FVI_SCORES,
+            uint64_t hits = add_row(a->mass[head] + first, block.s.score + (size_t)i * FVI_SCORES,
                                     FVI_MIN(visible - first, FVI_CHUNK), job->max[at + i],
                                     1.0f / (job->sum[at + i] * (float)block.group), a->threshold);
             job->hits[(size_t)worker * a->n_head + head * block.group + i % block.group] += hits;

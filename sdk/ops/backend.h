@@ -33,7 +33,7 @@ typedef enum fvi_row_class {
 
 /* y = x w^T + bias, or y += with `add`. */
 typedef struct fvi_linear_args {
-    const float *x;    /* [m, k] */
+    const float *x; /* [m, k] */
     size_t x_stride;
     const void *w;     /* [n, k], rows without gaps */
     fvi_dtype w_dtype; /* F32 or BF16; with BF16 x is rounded to bf16, sums are f32 */
@@ -46,11 +46,11 @@ typedef struct fvi_linear_args {
 } fvi_linear_args;
 
 typedef struct fvi_norm_args {
-    const float *x;    /* [m, d] */
+    const float *x; /* [m, d] */
     size_t x_stride;
-    const float *w;    /* [d] */
-    const float *b;    /* [d]; layer norm only, may be NULL */
-    float *y;          /* [m, d]; may be x */
+    const float *w; /* [d] */
+    const float *b; /* [d]; layer norm only, may be NULL */
+    float *y;       /* [m, d]; may be x */
     size_t y_stride;
     uint32_t m, d;
     float eps;
@@ -58,7 +58,7 @@ typedef struct fvi_norm_args {
 
 typedef enum fvi_act {
     FVI_ACT_SILU = 0,
-    FVI_ACT_GELU,       /* erf */
+    FVI_ACT_GELU, /* erf */
     FVI_ACT_GELU_TANH,
     FVI_ACT_QUICK_GELU, /* x sigmoid(1.702 x) */
     FVI_ACT_RELU,
@@ -76,8 +76,8 @@ typedef struct fvi_act_args {
 
 /* Rotates the halves of each head in place: (a, b) -> (a cos - b sin, b cos + a sin). */
 typedef struct fvi_rope_args {
-    float *x;         /* [m, n_head, d] */
-    size_t x_stride;  /* between rows */
+    float *x;                   /* [m, n_head, d] */
+    size_t x_stride;            /* between rows */
     const float *cosine, *sine; /* [m, d / 2] */
     uint32_t m, n_head, d;
 } fvi_rope_args;
@@ -89,7 +89,7 @@ typedef struct fvi_attn_decode_args {
     const fvi_list_view *lists; /* [n_row, n_kv_head]; none empty */
     float *out;                 /* [n_row, n_head, dv] */
     float *lse;                 /* [n_row, n_head] log-sum-exp, or NULL */
-    float *const *mass;         /* [n_row, n_kv_head] -> [n_token] += probability summed over the group's
+    float *const *mass; /* [n_row, n_kv_head] -> [n_token] += probability summed over the group's
                                    heads; entries or the whole may be NULL */
     uint32_t n_row, n_head, n_kv_head, dk, dv;
     float scale;
@@ -110,11 +110,11 @@ typedef struct fvi_attn_prefill_args {
  * mass: column sums, averaged over the heads of a group (VL-Cache 1.1: A' summed over the query window).
  * hits: entries that are at least `threshold` times their row's maximum (Eq. 1). */
 typedef struct fvi_observe_args {
-    const float *q;             /* [n_row, n_head, dk] */
-    const fvi_list_view *lists; /* [n_kv_head] */
-    const uint32_t *n_visible;  /* [n_kv_head], of row 0 */
-    float *const *mass;         /* [n_kv_head] -> [list n_token], added to */
-    uint64_t *hits;             /* [n_head], added to; or NULL */
+    const float *q;                            /* [n_row, n_head, dk] */
+    const fvi_list_view *lists;                /* [n_kv_head] */
+    const uint32_t *n_visible;                 /* [n_kv_head], of row 0 */
+    float *const *mass;                        /* [n_kv_head] -> [list n_token], added to */
+    uint64_t *hits;                            /* [n_head], added to; or NULL */
     uint32_t n_row, n_head, n_kv_head, dk, dv; /* dv: where a run's sections lie */
     float scale, threshold;
 } fvi_observe_args;

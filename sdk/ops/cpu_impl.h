@@ -29,7 +29,7 @@ void fvi_cpu_round_rows(fvi_backend *backend, const fvi_linear_args *args, uint1
 fovea_status fvi_cpu_linear(fvi_backend *backend, const fvi_linear_args *args);
 
 #if defined(__x86_64__)
-# define FVI_HAVE_AVX512 1
+#    define FVI_HAVE_AVX512 1
 fovea_status fvi_avx512_linear(fvi_backend *backend, const fvi_linear_args *args);
 void fvi_avx512_fill_rows(fvi_ops *ops); /* norms, act, rope */
 fovea_status fvi_avx512_attn_decode(fvi_backend *backend, const fvi_attn_decode_args *args);
@@ -39,7 +39,7 @@ fovea_status fvi_avx512_observe(fvi_backend *backend, const fvi_observe_args *ar
 void fvi_avx512_convert(void *dst, fvi_dtype dst_dtype, const void *src, fvi_dtype src_dtype,
                         size_t n);
 #else
-# define FVI_HAVE_AVX512 0
+#    define FVI_HAVE_AVX512 0
 #endif
 
 fovea_status fvi_ref_linear(fvi_backend *backend, const fvi_linear_args *args);

@@ -8,7 +8,7 @@
 
 #define PIECE_MIN 65536  /* bytes of weights of one part: below, memory streams get too short */
 #define PIECE_MAX 262144 /* above, the last part keeps the others waiting */
-#define FEW_ROWS 24      /* up to here all rows visit a tile of weights before the next one */
+#define FEW_ROWS  24     /* up to here all rows visit a tile of weights before the next one */
 
 /* 16 weights, f32 or bf16. */
 FVI_INLINE __m512 load_weights(const uint8_t *at, bool bf16, __mmask16 mask)
@@ -81,10 +81,10 @@ FVI_TILE_FUNCTIONS(fvi_avx512_bf16_widened, tile_widened)
 typedef struct linear_job {
     const fvi_linear_args *args;
     const fvi_linear_kernels *kernels;
-    const uint8_t *x;   /* [m, k] in the kernels' type */
+    const uint8_t *x; /* [m, k] in the kernels' type */
     size_t x_row_bytes;
-    size_t x_stride;    /* elements */
-    uint32_t piece;     /* columns of one part */
+    size_t x_stride; /* elements */
+    uint32_t piece;  /* columns of one part */
     uint32_t n_worker;
 } linear_job;
 
@@ -142,7 +142,10 @@ static void linear_run(fvi_backend *backend, const fvi_linear_args *args,
     uint32_t n_worker = fvi_pool_n_thread(backend->pool);
     size_t bytes = args->n * row_bytes / (n_worker * 8);
     bytes = FVI_MIN(FVI_MAX(bytes, PIECE_MIN), PIECE_MAX);
-    linear_job job = {.args = args, .kernels = kernels, .x = x, .x_row_bytes = x_stride * x_bytes,
+    linear_job job = {.args = args,
+                      .kernels = kernels,
+                      .x = x,
+                      .x_row_bytes = x_stride * x_bytes,
                       .x_stride = x_stride,
                       .n_worker = n_worker,
                       .piece = (uint32_t)fvi_round_up(bytes / row_bytes + 1, 8)};

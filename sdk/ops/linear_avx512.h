@@ -15,7 +15,7 @@
 typedef struct fvi_linear_tile {
     const void *x; /* [rows, k], in the kernel's type, rows without gaps of x_stride elements */
     size_t x_stride;
-    const void *w; /* [n_col, k] */
+    const void *w;     /* [n_col, k] */
     const float *bias; /* [n_col] or NULL */
     float *y;
     size_t y_stride;
@@ -80,14 +80,32 @@ FVI_INLINE void fvi_tile_store(const fvi_linear_tile *tile, uint32_t row, uint32
 }
 
 /* The kernels for 1 to FVI_TILE_ROWS rows from one inlined body(tile, rows, columns). */
-#define FVI_TILE_FUNCTIONS(name, body)                                                      \
-    static void name##_1(const fvi_linear_tile *tile) { body(tile, 1, 8); }                 \
-    static void name##_2(const fvi_linear_tile *tile) { body(tile, 2, 8); }                 \
-    static void name##_3(const fvi_linear_tile *tile) { body(tile, 3, 4); }                 \
-    static void name##_4(const fvi_linear_tile *tile) { body(tile, 4, 4); }                 \
-    static void name##_5(const fvi_linear_tile *tile) { body(tile, 5, 4); }                 \
-    static void name##_6(const fvi_linear_tile *tile) { body(tile, 6, 4); }                 \
-    const fvi_linear_kernels name = {                                                       \
-        {name##_1, name##_2, name##_3, name##_4, name##_5, name##_6}, {8, 8, 4, 4, 4, 4}};
+#define FVI_TILE_FUNCTIONS(name, body)                                                             \
+    static void name##_1(const fvi_linear_tile *tile)                                              \
+    {                                                                                              \
+        body(tile, 1, 8);                                                                          \
+    }                                                                                              \
+    static void name##_2(const fvi_linear_tile *tile)                                              \
+    {                                                                                              \
+        body(tile, 2, 8);                                                                          \
+    }                                                                                              \
+    static void name##_3(const fvi_linear_tile *tile)                                              \
+    {                                                                                              \
+        body(tile, 3, 4);                                                                          \
+    }                                                                                              \
+    static void name##_4(const fvi_linear_tile *tile)                                              \
+    {                                                                                              \
+        body(tile, 4, 4);                                                                          \
+    }                                                                                              \
+    static void name##_5(const fvi_linear_tile *tile)                                              \
+    {                                                                                              \
+        body(tile, 5, 4);                                                                          \
+    }                                                                                              \
+    static void name##_6(const fvi_linear_tile *tile)                                              \
+    {                                                                                              \
+        body(tile, 6, 4);                                                                          \
+    }                                                                                              \
+    const fvi_linear_kernels name = {{name##_1, name##_2, name##_3, name##_4, name##_5, name##_6}, \
+                                     {8, 8, 4, 4, 4, 4}};
 
 #endif

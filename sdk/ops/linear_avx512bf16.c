@@ -43,12 +43,12 @@ FVI_INLINE void tile_native(const fvi_linear_tile *tile, const uint32_t rows,
     }
     size_t at = 0;
     for (; at + 64 <= row_bytes; at += 64) {
-        step(acc, x + at / 2, x_stride, w + at, offset, fvi_tile_ahead_of(tile, row_bytes, at), rows,
-             columns, true, 0);
+        step(acc, x + at / 2, x_stride, w + at, offset, fvi_tile_ahead_of(tile, row_bytes, at),
+             rows, columns, true, 0);
     }
     if (at < row_bytes) {
-        step(acc, x + at / 2, x_stride, w + at, offset, fvi_tile_ahead_of(tile, row_bytes, at), rows,
-             columns, false, fvi_mask32((uint32_t)(row_bytes - at) / 2));
+        step(acc, x + at / 2, x_stride, w + at, offset, fvi_tile_ahead_of(tile, row_bytes, at),
+             rows, columns, false, fvi_mask32((uint32_t)(row_bytes - at) / 2));
     }
 #pragma GCC unroll 8
     for (uint32_t r = 0; r < rows; r++) {

@@ -11,8 +11,8 @@
 
 #include <dnnl.h>
 
-#define PIECE 256  /* columns of one part, about */
-#define N_ENTRY 64 /* shapes kept */
+#define PIECE   256 /* columns of one part, about */
+#define N_ENTRY 64  /* shapes kept */
 
 /* libgomp's, which libdnnl is linked with; its header is not there for every compiler. */
 extern void omp_set_num_threads(int n);
@@ -73,12 +73,12 @@ static fovea_status status_of(dnnl_status_t status)
     }
 }
 
-#define DNNL_TRY(expr)                                   \
-    do {                                                 \
-        dnnl_status_t dnnl_try_ = (expr);                \
-        if (dnnl_try_ != dnnl_success) {                 \
-            return status_of(dnnl_try_);                 \
-        }                                                \
+#define DNNL_TRY(expr)                                                                             \
+    do {                                                                                           \
+        dnnl_status_t dnnl_try_ = (expr);                                                          \
+        if (dnnl_try_ != dnnl_success) {                                                           \
+            return status_of(dnnl_try_);                                                           \
+        }                                                                                          \
     } while (0)
 
 typedef struct descs {
@@ -99,8 +99,7 @@ static fovea_status describe(const shape *s, descs *d)
     return FOVEA_OK;
 }
 
-static fovea_status make_primitive(fvi_onednn *lib, const shape *s, descs *d,
-                                   dnnl_primitive_t *out)
+static fovea_status make_primitive(fvi_onednn *lib, const shape *s, descs *d, dnnl_primitive_t *out)
 {
     dnnl_primitive_attr_t attr = NULL;
     dnnl_post_ops_t sum = NULL;
@@ -246,8 +245,13 @@ fovea_status fvi_onednn_linear(fvi_onednn *lib, fvi_backend *backend, const fvi_
     uint32_t n_piece = FVI_MAX(2u, (args->n + PIECE - 1) / PIECE);
     uint32_t width = (uint32_t)fvi_round_up((args->n + n_piece - 1) / n_piece, 16);
     product p = {.lib = lib, .args = args, .x = x, .width = width, .n_wide = args->n / width};
-    shape s = {.m = args->m, .n = width, .k = args->k, .x_stride = x_stride,
-               .y_stride = args->y_stride, .dtype = args->w_dtype, .bias = args->bias != NULL,
+    shape s = {.m = args->m,
+               .n = width,
+               .k = args->k,
+               .x_stride = x_stride,
+               .y_stride = args->y_stride,
+               .dtype = args->w_dtype,
+               .bias = args->bias != NULL,
                .add = args->add};
     int n_thread = omp_get_max_threads();
     omp_set_num_threads(1); /* a primitive is made for as many threads as there are now */

@@ -4,8 +4,7 @@
 
 FVI_INLINE __m512 load_b(const void *b, size_t at, bool half)
 {
-    return half ? _mm512_cvtph_ps(
-                      _mm256_loadu_si256((const void *)((const uint16_t *)b + at)))
+    return half ? _mm512_cvtph_ps(_mm256_loadu_si256((const void *)((const uint16_t *)b + at)))
                 : _mm512_loadu_ps((const float *)b + at);
 }
 

@@ -25,9 +25,9 @@ typedef struct fvi_panel {
 typedef void (*fvi_panel_fn)(const fvi_panel *panel);
 
 void fvi_panel_f32(const fvi_panel *panel);
-void fvi_panel_f16(const fvi_panel *panel);  /* b is f16 */
-void fvi_panel_bf16(const fvi_panel *panel); /* pairs along k: (a0 b0 + a1 b1) at each step */
-void fvi_panel_int8(const fvi_panel *panel); /* quads along k: a signed, b unsigned; c is int32 */
+void fvi_panel_f16(const fvi_panel *panel);   /* b is f16 */
+void fvi_panel_bf16(const fvi_panel *panel);  /* pairs along k: (a0 b0 + a1 b1) at each step */
+void fvi_panel_int8(const fvi_panel *panel);  /* quads along k: a signed, b unsigned; c is int32 */
 void fvi_panel_uint8(const fvi_panel *panel); /* the same, a unsigned, b below 128 */
 /* a: pairs of int16, b: words of 4-bit or 2-bit codes (sdk/ops/codec.h), c: int32; n: any number, columns of c
  * behind it, to a multiple of 16, get anything. attn_channel_avx512vnni.c. */
@@ -73,7 +73,8 @@ static inline void fvi_panel_walk(const fvi_panel *p, const fvi_panel_blocks *bl
         uint32_t n_step = fvi_panel_n_block(p, blocks) * p->k;
         ahead = p->ahead;
         step = FVI_MIN((uint32_t)p->ahead_bytes / n_step, 64u);
-        for (size_t i = step * n_step; i < p->ahead_bytes; i += 64) { /* few steps, little to stop */
+        for (size_t i = step * n_step; i < p->ahead_bytes;
+             i += 64) { /* few steps, little to stop */
             __builtin_prefetch(ahead + i);
         }
     }
@@ -89,43 +90,43 @@ static inline void fvi_panel_walk(const fvi_panel *p, const fvi_panel_blocks *bl
 }
 
 /* From one inlined body(panel, row, column, ahead, step, rows, vectors): its blocks, and the function `name`. */
-#define FVI_PANEL_BLOCK(name, body, rows, vectors)                                         \
-    static void name##_##rows##_##vectors(const fvi_panel *p, uint32_t row, uint32_t column, \
-                                          const uint8_t *ahead, size_t step)               \
-    {                                                                                      \
-        body(p, row, column, ahead, step, rows, vectors);                                  \
+#define FVI_PANEL_BLOCK(name, body, rows, vectors)                                                 \
+    static void name##_##rows##_##vectors(const fvi_panel *p, uint32_t row, uint32_t column,       \
+                                          const uint8_t *ahead, size_t step)                       \
+    {                                                                                              \
+        body(p, row, column, ahead, step, rows, vectors);                                          \
     }
-#define FVI_PANEL_ROWS(name, body, rows)   \
-    FVI_PANEL_BLOCK(name, body, rows, 1)   \
+#define FVI_PANEL_ROWS(name, body, rows)                                                           \
+    FVI_PANEL_BLOCK(name, body, rows, 1)                                                           \
     FVI_PANEL_BLOCK(name, body, rows, 2)
-#define FVI_PANEL_FUNCTION(name, body)                                                     \
-    FVI_PANEL_ROWS(name, body, 1)                                                          \
-    FVI_PANEL_ROWS(name, body, 2)                                                          \
-    FVI_PANEL_ROWS(name, body, 3)                                                          \
-    FVI_PANEL_ROWS(name, body, 4)                                                          \
-    FVI_PANEL_ROWS(name, body, 5)                                                          \
-    FVI_PANEL_ROWS(name, body, 6)                                                          \
-    FVI_PANEL_ROWS(name, body, 7)                                                          \
-    FVI_PANEL_ROWS(name, body, 8)                                                          \
-    FVI_PANEL_BLOCK(name, body, 1, 4)                                                      \
-    FVI_PANEL_BLOCK(name, body, 2, 4)                                                      \
-    FVI_PANEL_BLOCK(name, body, 3, 4)                                                      \
-    FVI_PANEL_BLOCK(name, body, 4, 4)                                                      \
-    FVI_PANEL_BLOCK(name, body, 5, 4)                                                      \
-    FVI_PANEL_BLOCK(name, body, 6, 4)                                                      \
-    static const fvi_panel_blocks name##_blocks = {{                                       \
-        {name##_1_1, name##_1_2, name##_1_4},                                              \
-        {name##_2_1, name##_2_2, name##_2_4},                                              \
-        {name##_3_1, name##_3_2, name##_3_4},                                              \
-        {name##_4_1, name##_4_2, name##_4_4},                                              \
-        {name##_5_1, name##_5_2, name##_5_4},                                              \
-        {name##_6_1, name##_6_2, name##_6_4},                                              \
-        {name##_7_1, name##_7_2, NULL},                                                    \
-        {name##_8_1, name##_8_2, NULL},                                                    \
-    }};                                                                                    \
-    void name(const fvi_panel *p)                                                          \
-    {                                                                                      \
-        fvi_panel_walk(p, &name##_blocks);                                                 \
+#define FVI_PANEL_FUNCTION(name, body)                                                             \
+    FVI_PANEL_ROWS(name, body, 1)                                                                  \
+    FVI_PANEL_ROWS(name, body, 2)                                                                  \
+    FVI_PANEL_ROWS(name, body, 3)                                                                  \
+    FVI_PANEL_ROWS(name, body, 4)                                                                  \
+    FVI_PANEL_ROWS(name, body, 5)                                                                  \
+    FVI_PANEL_ROWS(name, body, 6)                                                                  \
+    FVI_PANEL_ROWS(name, body, 7)                                                                  \
+    FVI_PANEL_ROWS(name, body, 8)                                                                  \
+    FVI_PANEL_BLOCK(name, body, 1, 4)                                                              \
+    FVI_PANEL_BLOCK(name, body, 2, 4)                                                              \
+    FVI_PANEL_BLOCK(name, body, 3, 4)                                                              \
+    FVI_PANEL_BLOCK(name, body, 4, 4)                                                              \
+    FVI_PANEL_BLOCK(name, body, 5, 4)                                                              \
+    FVI_PANEL_BLOCK(name, body, 6, 4)                                                              \
+    static const fvi_panel_blocks name##_blocks = {{                                               \
+        {name##_1_1, name##_1_2, name##_1_4},                                                      \
+        {name##_2_1, name##_2_2, name##_2_4},                                                      \
+        {name##_3_1, name##_3_2, name##_3_4},                                                      \
+        {name##_4_1, name##_4_2, name##_4_4},                                                      \
+        {name##_5_1, name##_5_2, name##_5_4},                                                      \
+        {name##_6_1, name##_6_2, name##_6_4},                                                      \
+        {name##_7_1, name##_7_2, NULL},                                                            \
+        {name##_8_1, name##_8_2, NULL},                                                            \
+    }};                                                                                            \
+    void name(const fvi_panel *p)                                                                  \
+    {                                                                                              \
+        fvi_panel_walk(p, &name##_blocks);                                                         \
     }
 
 #endif

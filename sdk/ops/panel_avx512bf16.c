@@ -44,7 +44,7 @@ FVI_INLINE void block_bf16(const fvi_panel *p, uint32_t row, uint32_t column, co
 }
 
 FVI_INLINE void block_bytes(const fvi_panel *p, uint32_t row, uint32_t column, const uint8_t *ahead,
-                           size_t step, const uint32_t rows, const uint32_t vectors,
+                            size_t step, const uint32_t rows, const uint32_t vectors,
                             const bool a_signed)
 {
     const int32_t *a = (const int32_t *)p->a + row * p->a_stride;

@@ -7,7 +7,7 @@
 
 #include <math.h>
 
-#define TILE 32       /* tokens decoded at a time */
+#define TILE       32 /* tokens decoded at a time */
 #define BLOCK_ROWS 8  /* query rows of one part */
 
 /* What one block computes. */
@@ -28,10 +28,10 @@ typedef struct attn_block {
 
 /* Scratch of one worker. */
 typedef struct attn_scratch {
-    double *score;         /* [n_row * group, n_token], then exp(score - max) */
-    double *max, *sum;     /* [n_row * group] */
-    double *acc;           /* [n_row * group, dv] */
-    float *tile;           /* [TILE, max(dk, dv)] */
+    double *score;     /* [n_row * group, n_token], then exp(score - max) */
+    double *max, *sum; /* [n_row * group] */
+    double *acc;       /* [n_row * group, dv] */
+    float *tile;       /* [TILE, max(dk, dv)] */
 } attn_scratch;
 
 static size_t scratch_bytes(uint32_t n_row, uint32_t group, uint32_t n_token, uint32_t dk,
@@ -127,8 +127,8 @@ static void block_values(const attn_block *b, attn_scratch *s)
         fvi_piece piece = {0};
         while (fvi_list_next(b->list, TILE, b->n_token, &piece)) {
             const fvi_run_view *run = piece.run;
-            run->codec->decode(run->data, run->capacity, b->dk, b->dv, piece.first, piece.n, NULL, 0,
-                               s->tile, b->dv);
+            run->codec->decode(run->data, run->capacity, b->dk, b->dv, piece.first, piece.n, NULL,
+                               0, s->tile, b->dv);
             sum_values(b, s, s->tile, b->dv, piece.token, piece.n);
         }
     }
@@ -151,7 +151,8 @@ typedef struct attn_job {
 
 static attn_scratch job_scratch(const attn_job *job, uint32_t worker, uint32_t group, uint32_t dv)
 {
-    return scratch_at(job->scratch + worker * job->worker_bytes, job->n_row, group, job->n_token, dv);
+    return scratch_at(job->scratch + worker * job->worker_bytes, job->n_row, group, job->n_token,
+                      dv);
 }
 
 static fovea_status job_run(fvi_backend *backend, attn_job *job, uint32_t group, uint32_t dk,
@@ -175,9 +176,16 @@ static void decode_part(void *arg, uint32_t part, uint32_t worker)
     size_t head = (size_t)part * group; /* of all rows' heads: part = row * n_kv_head + kv head */
     attn_scratch s = job_scratch(job, worker, group, a->dv);
     attn_block b = {
-        .list = list, .q = a->q + head * a->dk, .out = a->out + head * a->dv, .n_row = 1,
-        .group = group, .dk = a->dk, .dv = a->dv, .n_token = list->n_token,
-        .n_visible = list->n_token, .scale = a->scale,
+        .list = list,
+        .q = a->q + head * a->dk,
+        .out = a->out + head * a->dv,
+        .n_row = 1,
+        .group = group,
+        .dk = a->dk,
+        .dv = a->dv,
+        .n_token = list->n_token,
+        .n_visible = list->n_token,
+        .scale = a->scale,
     };
     block_scores(&b, &s);
     block_values(&b, &s);
@@ -220,11 +228,19 @@ static void prefill_part(void *arg, uint32_t part, uint32_t worker)
     size_t head = (size_t)row * a->n_head + (size_t)kv_head * group;
     attn_scratch s = job_scratch(job, worker, group, a->dv);
     attn_block b = {
-        .list = &a->lists[kv_head], .q = a->q + head * a->dk, .q_stride = (size_t)a->n_head * a->dk,
-        .out = a->out + head * a->dv, .out_stride = (size_t)a->n_head * a->dv, .n_row = n_row,
-        .group = group, .dk = a->dk, .dv = a->dv,
+        .list = &a->lists[kv_head],
+        .q = a->q + head * a->dk,
+        .q_stride = (size_t)a->n_head * a->dk,
+        .out = a->out + head * a->dv,
+        .out_stride = (size_t)a->n_head * a->dv,
+        .n_row = n_row,
+        .group = group,
+        .dk = a->dk,
+        .dv = a->dv,
         .n_token = a->n_visible[kv_head] + row + n_row - 1,
-        .n_visible = a->n_visible[kv_head] + row, .causal = true, .scale = a->scale,
+        .n_visible = a->n_visible[kv_head] + row,
+        .causal = true,
+        .scale = a->scale,
     };
     block_scores(&b, &s);
     block_values(&b, &s);
@@ -252,9 +268,15 @@ static void observe_part(void *arg, uint32_t kv_head, uint32_t worker)
         attn_block b = {
             .list = &a->lists[kv_head],
             .q = a->q + ((size_t)row * a->n_head + (size_t)kv_head * group) * a->dk,
-            .q_stride = (size_t)a->n_head * a->dk, .n_row = n_row, .group = group, .dk = a->dk,
-            .dv = a->dv, .n_token = a->n_visible[kv_head] + row + n_row - 1,
-            .n_visible = a->n_visible[kv_head] + row, .causal = true, .scale = a->scale,
+            .q_stride = (size_t)a->n_head * a->dk,
+            .n_row = n_row,
+            .group = group,
+            .dk = a->dk,
+            .dv = a->dv,
+            .n_token = a->n_visible[kv_head] + row + n_row - 1,
+            .n_visible = a->n_visible[kv_head] + row,
+            .causal = true,
+            .scale = a->scale,
         };
         block_scores(&b, &s);
         for (uint32_t i = 0; i < n_row * group; i++) {
@@ -277,8 +299,8 @@ fovea_status fvi_ref_observe(fvi_backend *backend, const fvi_observe_args *args)
     for (uint32_t i = 0; i < args->n_kv_head; i++) {
         job.n_token = FVI_MAX(job.n_token, args->n_visible[i] + args->n_row - 1);
     }
-    return job_run(backend, &job, args->n_head / args->n_kv_head, args->dk, args->dv, args->n_kv_head,
-                   observe_part);
+    return job_run(backend, &job, args->n_head / args->n_kv_head, args->dk, args->dv,
+                   args->n_kv_head, observe_part);
 }
 
 static void full_part(void *arg, uint32_t part, uint32_t worker)
@@ -289,11 +311,19 @@ static void full_part(void *arg, uint32_t part, uint32_t worker)
     uint32_t row = part / a->n_head * BLOCK_ROWS;
     attn_scratch s = job_scratch(job, worker, 1, a->d);
     attn_block b = {
-        .k = a->k + head * a->d, .v = a->v + head * a->d, .stride = a->stride,
-        .q = a->q + row * a->stride + head * a->d, .q_stride = a->stride,
+        .k = a->k + head * a->d,
+        .v = a->v + head * a->d,
+        .stride = a->stride,
+        .q = a->q + row * a->stride + head * a->d,
+        .q_stride = a->stride,
         .out = a->out + ((size_t)row * a->n_head + head) * a->d,
-        .out_stride = (size_t)a->n_head * a->d, .n_row = FVI_MIN(a->n_row - row, BLOCK_ROWS),
-        .group = 1, .dk = a->d, .dv = a->d, .n_token = a->n_row, .n_visible = a->n_row,
+        .out_stride = (size_t)a->n_head * a->d,
+        .n_row = FVI_MIN(a->n_row - row, BLOCK_ROWS),
+        .group = 1,
+        .dk = a->d,
+        .dv = a->d,
+        .n_token = a->n_row,
+        .n_visible = a->n_row,
         .scale = a->scale,
     };
     block_scores(&b, &s);
@@ -302,6 +332,8 @@ static void full_part(void *arg, uint32_t part, uint32_t worker)
 
 fovea_status fvi_ref_attn_full(fvi_backend *backend, const fvi_attn_full_args *args)
 {
-    attn_job job = {.args = args, .n_row = FVI_MIN(args->n_row, BLOCK_ROWS), .n_token = args->n_row};
-    return job_run(backend, &job, 1, args->d, args->d, n_block(args->n_row) * args->n_head, full_part);
+    attn_job job = {
+        .args = args, .n_row = FVI_MIN(args->n_row, BLOCK_ROWS), .n_token = args->n_row};
+    return job_run(backend, &job, 1, args->d, args->d, n_block(args->n_row) * args->n_head,
+                   full_part);
 }

@@ -4,7 +4,7 @@
 #include "sdk/ops/cpu_impl.h"
 
 #define COLUMNS 64 /* of one part */
-#define LANES 8
+#define LANES   8
 
 typedef struct linear_job {
     const fvi_linear_args *args;

@@ -29,8 +29,8 @@ static void row_part(void *arg, uint32_t part, uint32_t worker)
 static fovea_status run_rows(fvi_backend *backend, const void *args, row_fn fn, uint32_t m,
                              uint32_t width)
 {
-    row_job job = {.args = args, .fn = fn, .m = m,
-                   .step = FVI_MAX(1u, PART_ELEMENTS / FVI_MAX(width, 1u))};
+    row_job job = {
+        .args = args, .fn = fn, .m = m, .step = FVI_MAX(1u, PART_ELEMENTS / FVI_MAX(width, 1u))};
     fvi_pool_run(backend->pool, (m + job.step - 1) / job.step, row_part, &job);
     return FOVEA_OK;
 }
@@ -156,7 +156,8 @@ FVI_INLINE __m512 activate(fvi_act act, __m512 x)
     }
     case FVI_ACT_GELU_TANH: { /* 0.5 (1 + tanh t) is the logistic function of 2 t */
         const double twice = 2 * M_2_SQRTPI * M_SQRT1_2;
-        __m512 cubic = _mm512_mul_ps(_mm512_mul_ps(x, x), _mm512_set1_ps((float)(twice * 0.044715)));
+        __m512 cubic =
+            _mm512_mul_ps(_mm512_mul_ps(x, x), _mm512_set1_ps((float)(twice * 0.044715)));
         return gate(x, _mm512_mul_ps(x, _mm512_add_ps(_mm512_set1_ps((float)twice), cubic)));
     }
     case FVI_ACT_QUICK_GELU: return gate(x, _mm512_mul_ps(x, _mm512_set1_ps(1.702f)));

@@ -41,7 +41,8 @@ FVI_INLINE void fvi_transpose16(__m512 r[16])
         t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
     }
 #pragma GCC unroll 4
-    for (int i = 0; i < 16; i += 4) { /* r[i + j]: column 4 l + j of rows i..i+3 in 128-bit lane l */
+    for (int i = 0; i < 16;
+         i += 4) { /* r[i + j]: column 4 l + j of rows i..i+3 in 128-bit lane l */
         __m512d a = _mm512_castps_pd(t[i]), b = _mm512_castps_pd(t[i + 2]);
         __m512d c = _mm512_castps_pd(t[i + 1]), d = _mm512_castps_pd(t[i + 3]);
         r[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));

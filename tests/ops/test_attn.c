@@ -8,8 +8,8 @@
 /* A list that the test owns: the tokens in plain numbers, their kinds, and one division into runs. */
 typedef struct cache {
     uint32_t n, dk, dv;
-    float *k, *v;      /* [n, dk], [n, dv] as given to the codecs */
-    fovea_kind *kinds; /* [n] */
+    float *k, *v;           /* [n, dk], [n, dv] as given to the codecs */
+    fovea_kind *kinds;      /* [n] */
     float *k_seen, *v_seen; /* as the codecs give them back */
     fvi_list_view list;
     fvi_run_view *runs; /* [n] */
@@ -52,10 +52,10 @@ enum { MIX_TOKEN = FOVEA_N_KIND, MIX_ALL };
 
 static cache make_cache(uint64_t *seed, uint32_t n, uint32_t dk, uint32_t dv, uint32_t kind)
 {
-    static const fovea_kind mixed[] = {FOVEA_KIND_F16,       FOVEA_KIND_INT8,      FOVEA_KIND_INT4,
-                                       FOVEA_KIND_INT2,      FOVEA_KIND_INT4_ROT,  FOVEA_KIND_INT2_ROT,
-                                       FOVEA_KIND_INT4_CHAN, FOVEA_KIND_INT2_CHAN, FOVEA_KIND_INT4_KIVI,
-                                       FOVEA_KIND_INT2_KIVI};
+    static const fovea_kind mixed[] = {
+        FOVEA_KIND_F16,       FOVEA_KIND_INT8,     FOVEA_KIND_INT4,      FOVEA_KIND_INT2,
+        FOVEA_KIND_INT4_ROT,  FOVEA_KIND_INT2_ROT, FOVEA_KIND_INT4_CHAN, FOVEA_KIND_INT2_CHAN,
+        FOVEA_KIND_INT4_KIVI, FOVEA_KIND_INT2_KIVI};
     uint32_t n_mixed = kind == MIX_ALL ? FVI_COUNT(mixed) : 6;
     cache c = {.n = n, .dk = dk, .dv = dv};
     c.k = random_floats(seed, (size_t)n * dk, 1);
@@ -135,9 +135,9 @@ typedef struct shape {
 } shape;
 
 static const shape shapes[] = {
-    {1, 1, 1, 64, 64},    {17, 2, 7, 64, 64},  {700, 2, 7, 64, 64},  {1100, 3, 3, 64, 64},
-    {513, 1, 16, 32, 48}, {90, 2, 2, 80, 80},  {600, 1, 4, 96, 96},  {77, 1, 8, 128, 128},
-    {40, 1, 1, 256, 256}, {65, 2, 5, 33, 7},   {129, 1, 9, 100, 65}, {300, 2, 6, 129, 31},
+    {1, 1, 1, 64, 64},    {17, 2, 7, 64, 64},   {700, 2, 7, 64, 64},  {1100, 3, 3, 64, 64},
+    {513, 1, 16, 32, 48}, {90, 2, 2, 80, 80},   {600, 1, 4, 96, 96},  {77, 1, 8, 128, 128},
+    {40, 1, 1, 256, 256}, {65, 2, 5, 33, 7},    {129, 1, 9, 100, 65}, {300, 2, 6, 129, 31},
     {1029, 1, 1, 16, 16}, {530, 1, 11, 72, 40},
 };
 
@@ -158,7 +158,16 @@ static void check_decode(fvi_backend *backend, const cache *caches, const shape 
             mass[g][t] = 0.25f;
         }
     }
-    fvi_attn_decode_args args = {q, lists, out, lse, mass, 1, n_head, s->n_kv_head, s->dk, s->dv,
+    fvi_attn_decode_args args = {q,
+                                 lists,
+                                 out,
+                                 lse,
+                                 mass,
+                                 1,
+                                 n_head,
+                                 s->n_kv_head,
+                                 s->dk,
+                                 s->dv,
                                  1.0f / sqrtf((float)s->dk)};
     assert_int_equal(backend->ops.attn_decode(backend, &args), FOVEA_OK);
     double tolerance = tolerance_of(kind, false), scores = FVI_MIN(tolerance, TOL_ATTN_INT8);
@@ -171,14 +180,16 @@ static void check_decode(fvi_backend *backend, const cache *caches, const shape 
             assert_near(lse[h], log_sum, FVI_MAX(1.0f, size) + fabs(log_sum),
                         FVI_MAX(TOL_LSE, scores), "lse", h);
             for (uint32_t i = 0; i < s->dv; i++) {
-                assert_near(out[(size_t)h * s->dv + i], want[i], 2, tolerance * FVI_MAX(1.0f, size), "out", i);
+                assert_near(out[(size_t)h * s->dv + i], want[i], 2, tolerance * FVI_MAX(1.0f, size),
+                            "out", i);
             }
             for (uint32_t t = 0; t < s->n; t++) {
                 mass_want[t] += p[t];
             }
         }
         for (uint32_t t = 0; mass[g] != NULL && t < s->n; t++) {
-            assert_near(mass[g][t], mass_want[t] + 0.25, 1, scores * FVI_MAX(1.0f, size), "mass", t);
+            assert_near(mass[g][t], mass_want[t] + 0.25, 1, scores * FVI_MAX(1.0f, size), "mass",
+                        t);
         }
         release(mass[g]);
     }
@@ -193,10 +204,18 @@ static void check_decode(fvi_backend *backend, const cache *caches, const shape 
 static void test_decode(void **state)
 {
     (void)state;
-    static const uint32_t kinds[] = {FOVEA_KIND_F32,       FOVEA_KIND_F16,       FOVEA_KIND_INT8,
-                                     FOVEA_KIND_INT4,      FOVEA_KIND_INT2,      FOVEA_KIND_INT4_CHAN,
-                                     FOVEA_KIND_INT2_CHAN, FOVEA_KIND_INT4_KIVI, FOVEA_KIND_INT2_KIVI,
-                                     FOVEA_KIND_INT2_ROT,  MIX_TOKEN,            MIX_ALL};
+    static const uint32_t kinds[] = {FOVEA_KIND_F32,
+                                     FOVEA_KIND_F16,
+                                     FOVEA_KIND_INT8,
+                                     FOVEA_KIND_INT4,
+                                     FOVEA_KIND_INT2,
+                                     FOVEA_KIND_INT4_CHAN,
+                                     FOVEA_KIND_INT2_CHAN,
+                                     FOVEA_KIND_INT4_KIVI,
+                                     FOVEA_KIND_INT2_KIVI,
+                                     FOVEA_KIND_INT2_ROT,
+                                     MIX_TOKEN,
+                                     MIX_ALL};
     uint64_t seed = 11;
     for (uint32_t level = 0; level < FVI_COUNT(levels) - 1; level++) {
         fvi_backend *backend = open_level(level, 2);
@@ -237,12 +256,12 @@ static void check_partition(uint32_t level, uint64_t *seed, const shape *s, uint
         memset(result, 0, n_all * sizeof *result);
         divide(&c, seed, round == 0 ? 1000000 : round == 1 ? 3 : 70);
         float scale = 1.0f / sqrtf((float)s->dk);
-        fvi_attn_decode_args decode = {q, &c.list, result, NULL, &mass, 1, n_head, 1, s->dk, s->dv,
-                                       scale};
-        fvi_attn_prefill_args prefill = {q, &c.list, &n_visible, result + n_out, ROWS, n_head, 1,
-                                         s->dk, s->dv, scale};
-        fvi_observe_args observe = {q, &c.list, &n_visible, &observed, NULL, ROWS, n_head, 1, s->dk,
-                                    s->dv, scale, 0.01f};
+        fvi_attn_decode_args decode = {q,      &c.list, result, NULL,  &mass, 1,
+                                       n_head, 1,       s->dk,  s->dv, scale};
+        fvi_attn_prefill_args prefill = {q,      &c.list, &n_visible, result + n_out, ROWS,
+                                         n_head, 1,       s->dk,      s->dv,          scale};
+        fvi_observe_args observe = {q,      &c.list, &n_visible, &observed, NULL,  ROWS,
+                                    n_head, 1,       s->dk,      s->dv,     scale, 0.01f};
         assert_int_equal(backend->ops.attn_decode(backend, &decode), FOVEA_OK);
         assert_int_equal(backend->ops.attn_prefill(backend, &prefill), FOVEA_OK);
         assert_int_equal(backend->ops.observe(backend, &observe), FOVEA_OK);
@@ -289,7 +308,8 @@ static void test_company(void **state)
         }
         float *q = random_floats(&seed, M * KV * GROUP * D, 1);
         float together[M * KV * GROUP * D], alone[KV * GROUP * D];
-        fvi_attn_decode_args args = {q, lists, together, NULL, NULL, M, KV * GROUP, KV, D, D, 0.125f};
+        fvi_attn_decode_args args = {q,          lists, together, NULL, NULL,  M,
+                                     KV * GROUP, KV,    D,        D,    0.125f};
         assert_int_equal(three->ops.attn_decode(three, &args), FOVEA_OK);
         for (uint32_t row = 0; row < M; row++) {
             args.n_row = 1;
@@ -300,8 +320,8 @@ static void test_company(void **state)
             assert_memory_equal(alone, together + row * KV * GROUP * D, sizeof alone);
         }
         uint32_t visible[KV] = {1400 - M + 1, 1400 - M + 1};
-        fvi_attn_prefill_args block = {q, lists + 3 * KV, visible, together, M, KV * GROUP, KV, D, D,
-                                       0.125f};
+        fvi_attn_prefill_args block = {q, lists + 3 * KV, visible, together, M, KV * GROUP, KV, D,
+                                       D, 0.125f};
         assert_int_equal(three->ops.attn_prefill(three, &block), FOVEA_OK);
         for (uint32_t row = 0; row < M; row++) {
             block.n_row = 1;
@@ -342,10 +362,10 @@ static void check_prefill(fvi_backend *backend, const cache *caches, const shape
         memset(mass[g], 0, s->n * sizeof(float));
     }
     float scale = 1.0f / sqrtf((float)s->dk), threshold = 0.01f;
-    fvi_attn_prefill_args args = {q, lists, visible, out, n_row, n_head, s->n_kv_head, s->dk, s->dv,
-                                  scale};
-    fvi_observe_args observe = {q, lists, visible, mass, hits, n_row, n_head, s->n_kv_head, s->dk,
-                                s->dv, scale, threshold};
+    fvi_attn_prefill_args args = {q,      lists,        visible, out,   n_row,
+                                  n_head, s->n_kv_head, s->dk,   s->dv, scale};
+    fvi_observe_args observe = {q,      lists,        visible, mass,  hits,  n_row,
+                                n_head, s->n_kv_head, s->dk,   s->dv, scale, threshold};
     assert_int_equal(backend->ops.attn_prefill(backend, &args), FOVEA_OK);
     assert_int_equal(backend->ops.observe(backend, &observe), FOVEA_OK);
     for (uint32_t g = 0; g < s->n_kv_head; g++) {
@@ -358,7 +378,8 @@ static void check_prefill(fvi_backend *backend, const cache *caches, const shape
                 oracle(q + at * s->dk, caches[g].k_seen, s->dk, caches[g].v_seen, s->dv,
                        visible[g] + row, s->dk, s->dv, (double)scale, p, want);
                 for (uint32_t i = 0; i < s->dv; i++) {
-                    assert_near(out[at * s->dv + i], want[i], 2, tolerance_of(kind, bf16), "out", i);
+                    assert_near(out[at * s->dv + i], want[i], 2, tolerance_of(kind, bf16), "out",
+                                i);
                 }
                 for (uint32_t t = 0; t < visible[g] + row; t++) {
                     mass_want[t] += p[t] / s->group;
@@ -386,7 +407,7 @@ static void check_prefill(fvi_backend *backend, const cache *caches, const shape
 static void test_prefill(void **state)
 {
     (void)state;
-    static const uint32_t kinds[] = {FOVEA_KIND_F32,  FOVEA_KIND_F16, FOVEA_KIND_INT8,
+    static const uint32_t kinds[] = {FOVEA_KIND_F32, FOVEA_KIND_F16, FOVEA_KIND_INT8,
                                      FOVEA_KIND_INT4, MIX_ALL};
     uint64_t seed = 14;
     for (uint32_t level = 0; level < FVI_COUNT(levels) - 1; level++) {
@@ -412,7 +433,8 @@ static void test_prefill(void **state)
 static void test_full(void **state)
 {
     (void)state;
-    static const uint32_t sizes[][3] = {{1, 1, 64}, {50, 3, 64}, {577, 2, 64}, {130, 2, 72}, {31, 2, 33}};
+    static const uint32_t sizes[][3] = {
+        {1, 1, 64}, {50, 3, 64}, {577, 2, 64}, {130, 2, 72}, {31, 2, 33}};
     uint64_t seed = 15;
     for (uint32_t i = 0; i < FVI_COUNT(sizes) * (FVI_COUNT(levels) - 1) * 2; i++) {
         const uint32_t *size = sizes[i % FVI_COUNT(sizes)];
@@ -424,8 +446,16 @@ static void test_full(void **state)
         float *x = random_floats(&seed, n * stride, 1);
         float *out = must_alloc((size_t)n * n_head * d * sizeof *out);
         double p[600], want[72];
-        fvi_attn_full_args args = {x, x + n_head * d, x + 2 * n_head * d, out, stride, n, n_head, d,
-                                   0.125f, bf16 ? FVI_DTYPE_BF16 : FVI_DTYPE_F32};
+        fvi_attn_full_args args = {x,
+                                   x + n_head * d,
+                                   x + 2 * n_head * d,
+                                   out,
+                                   stride,
+                                   n,
+                                   n_head,
+                                   d,
+                                   0.125f,
+                                   bf16 ? FVI_DTYPE_BF16 : FVI_DTYPE_F32};
         assert_int_equal(backend->ops.attn_full(backend, &args), FOVEA_OK);
         for (uint32_t at = 0; at < n * n_head; at++) {
             size_t head = (size_t)(at % n_head) * d;

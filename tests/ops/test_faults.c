@@ -70,8 +70,15 @@ static bool run_all(fvi_backend *b, data *d)
         d->lists[i] = (fvi_list_view){&d->run, 1, TOKENS};
         d->mass[i] = d->mass_memory + i * TOKENS;
     }
-    fvi_linear_args linear = {.x = d->x, .x_stride = width, .w = d->w, .w_dtype = FVI_DTYPE_BF16,
-                              .y = d->y, .y_stride = width, .m = M, .n = width, .k = width};
+    fvi_linear_args linear = {.x = d->x,
+                              .x_stride = width,
+                              .w = d->w,
+                              .w_dtype = FVI_DTYPE_BF16,
+                              .y = d->y,
+                              .y_stride = width,
+                              .m = M,
+                              .n = width,
+                              .k = width};
     fvi_linear_args prefill_linear = linear;
     prefill_linear.rows = FVI_ROWS_PREFILL;
     fvi_norm_args norm = {d->x, width, d->x, NULL, d->y, width, M, width, 1e-6f};
@@ -79,15 +86,20 @@ static bool run_all(fvi_backend *b, data *d)
     fvi_rope_args rope = {d->y, width, d->x, d->x, M, HEADS, D};
     fvi_attn_decode_args decode = {d->x, d->lists, d->y, NULL, d->mass, M, HEADS, KV, D, D, 0.125f};
     fvi_attn_prefill_args prefill = {d->x, d->lists, visible, d->y, M, HEADS, KV, D, D, 0.125f};
-    fvi_observe_args observe = {d->x, d->lists, visible, d->mass, NULL, M, HEADS, KV, D, D, 0.125f,
-                                0.01f};
+    fvi_observe_args observe = {d->x,  d->lists, visible, d->mass, NULL,   M,
+                                HEADS, KV,       D,       D,       0.125f, 0.01f};
     fvi_attn_full_args full = {d->x, d->x, d->x, d->y, width, M, HEADS, D, 0.125f, FVI_DTYPE_BF16};
     const fovea_status all[] = {
-        b->ops.linear(b, &linear),      b->ops.linear(b, &prefill_linear),
-        b->ops.rms_norm(b, &norm),      b->ops.layer_norm(b, &norm),
-        b->ops.act(b, &act),            b->ops.rope(b, &rope),
-        b->ops.attn_decode(b, &decode), b->ops.attn_prefill(b, &prefill),
-        b->ops.observe(b, &observe),    b->ops.attn_full(b, &full),
+        b->ops.linear(b, &linear),
+        b->ops.linear(b, &prefill_linear),
+        b->ops.rms_norm(b, &norm),
+        b->ops.layer_norm(b, &norm),
+        b->ops.act(b, &act),
+        b->ops.rope(b, &rope),
+        b->ops.attn_decode(b, &decode),
+        b->ops.attn_prefill(b, &prefill),
+        b->ops.observe(b, &observe),
+        b->ops.attn_full(b, &full),
     };
     bool good = true;
     for (uint32_t i = 0; i < FVI_COUNT(all); i++) {

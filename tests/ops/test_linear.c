@@ -22,8 +22,15 @@ static problem make_problem(uint64_t *seed, uint32_t m, uint32_t n, uint32_t k, 
     p.w = must_alloc((size_t)n * k * fvi_dtype_bytes(dtype));
     fvi_convert(p.w, dtype, w, FVI_DTYPE_F32, (size_t)n * k);
     release(w);
-    p.args = (fvi_linear_args){.x = p.x, .x_stride = x_stride, .w = p.w, .w_dtype = dtype, .y = p.y,
-                               .y_stride = y_stride, .m = m, .n = n, .k = k};
+    p.args = (fvi_linear_args){.x = p.x,
+                               .x_stride = x_stride,
+                               .w = p.w,
+                               .w_dtype = dtype,
+                               .y = p.y,
+                               .y_stride = y_stride,
+                               .m = m,
+                               .n = n,
+                               .k = k};
     return p;
 }
 

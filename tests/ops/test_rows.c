@@ -130,7 +130,8 @@ static void test_rope(void **state)
         uint32_t n_head = shapes[i / 2][0], d = shapes[i / 2][1], half = d / 2;
         size_t stride = n_head * d + 5;
         fvi_backend *backend = open_level(i % 2, 2);
-        float *x = random_floats(&seed, M * stride, 3), *angle = random_floats(&seed, M * half, 100);
+        float *x = random_floats(&seed, M * stride, 3),
+              *angle = random_floats(&seed, M * half, 100);
         float *c = must_alloc(M * half * sizeof *c), *s = must_alloc(M * half * sizeof *s);
         float *y = must_alloc(M * stride * sizeof *y);
         for (uint32_t j = 0; j < M * half; j++) {
@@ -146,7 +147,8 @@ static void test_rope(void **state)
             double cosine = c[row * half + j], sine = s[row * half + j];
             double size = fabs((double)x[first]) + fabs((double)x[second]);
             assert_near(y[first], x[first] * cosine - x[second] * sine, size, TOL_ROPE, "a", first);
-            assert_near(y[second], x[second] * cosine + x[first] * sine, size, TOL_ROPE, "b", second);
+            assert_near(y[second], x[second] * cosine + x[first] * sine, size, TOL_ROPE, "b",
+                        second);
         }
         for (uint32_t row = 0; row < M; row++) {
             assert_memory_equal(y + row * stride + n_head * d, x + row * stride + n_head * d,
