@@ -119,7 +119,7 @@ class Answers(WireTest):
             self.assertEqual(len(ids), whole.prompt.text_tokens + whole.prompt.vision_tokens)
 
     def test_logprobs(self):
-        body = request(text("Say something."), max_tokens=3)
+        body = request(text("Say something."), max_tokens=3, ignore_end=True)
         body.sampling.logprobs = 5
         reply = self.client.inference.Generate(body, timeout=60)
         self.assertGreater(len(reply.tokens), 0)
@@ -153,7 +153,7 @@ class Answers(WireTest):
 
     def test_later_fields(self):
         """A client of a later revision sends fields that this server does not know."""
-        known = request(text("Say something."), max_tokens=2).SerializeToString()
+        known = request(text("Say something."), max_tokens=2, ignore_end=True).SerializeToString()
         call = self.client.channel.unary_unary("/fovea.v1.Inference/Generate")
         unknown = b"\xfa\x3f\x04abcd" + b"\xf8\x3f\x07"
         reply = inference_pb2.GenerateResponse.FromString(call(unknown + known, timeout=60))
