@@ -32,8 +32,9 @@
  *   seed=N            for the scorer `random`
  * A score needs keep= or bytes=, and the other way round. Equal scores: the lower position stays.
  * Presets: none, streaming, random, vl-cache; fovea (our own; bytes= only, it chooses kinds itself); by
- * published methods: snapkv, h2o, tova, l2, keydiff, expected, criticalkv, fastgen, pyramidkv, adakv, cake, meda, prefixkv (kvcompress/recipes.def says what each stands
- * for, kvcompress/README.md what scores and budgets compute and cost).
+ * published methods: snapkv, h2o, tova, l2, keydiff, expected, criticalkv, fastgen, pyramidkv, adakv, cake,
+ * meda, prefixkv (kvcompress/recipes.def says what each stands for, kvcompress/README.md what scores and
+ * budgets compute and cost).
  *
  * Every size is what is really held: payload, scales, slack of blocks and metadata. `full_bytes`, the
  * f16 cache of the same prompt, is the one nominal figure and is named so.
