@@ -123,9 +123,13 @@ static void take_scales(const fvi_section *s, uint32_t nth, const fvi_channel_sc
     fvi_tile_affine(&one, nth * s->d, s->d, 0, scratch->scale, scratch->min);
 }
 
-static void multiply(const fvi_section *s, uint32_t group, const void *words, size_t stride,
-                     uint32_t n, uint32_t n_word, const fvi_channel_scratch *scratch)
+/* Multiplies with n_word rows of words; what follows them, or `ahead` after a part that ends the stretch, is
+ * asked for meanwhile. */
+static void multiply(const fvi_section *s, uint32_t group, const uint8_t *words, size_t stride,
+                     uint32_t n, uint32_t n_word, fvi_ahead ahead,
+                     const fvi_channel_scratch *scratch)
 {
+    size_t n_bytes = n_word * stride * 4;
     fvi_panel panel = {.a = scratch->factor,
                        .a_stride = scratch->factor_stride / 2,
                        .b = words,
@@ -134,7 +138,9 @@ static void multiply(const fvi_section *s, uint32_t group, const void *words, si
                        .c_stride = scratch->product_stride,
                        .m = group,
                        .n = n,
-                       .k = n_word};
+                       .k = n_word,
+                       .ahead = ahead.at != NULL ? ahead.at : words + n_bytes,
+                       .ahead_bytes = ahead.at != NULL ? ahead.n_bytes : n_bytes};
     (s->run->codec->codes.bits == 4 ? fvi_panel_words4 : fvi_panel_words2)(&panel);
 }
 
@@ -173,7 +179,8 @@ static void take_queries(const float *q, uint32_t group, uint32_t d, const fvi_c
 }
 
 void fvi_channel_scores(const float *q, uint32_t group, const fvi_section *keys, uint32_t first,
-                        uint32_t n, const fvi_channel_scratch *s, float *score, size_t score_stride)
+                        uint32_t n, fvi_ahead ahead, const fvi_channel_scratch *s, float *score,
+                        size_t score_stride)
 {
     uint32_t per = 32 / keys->run->codec->codes.bits, n_word = (keys->d + per - 1) / per;
     uint32_t nth = fvi_channel_group_of(keys->run->capacity, first);
@@ -182,7 +189,8 @@ void fvi_channel_scores(const float *q, uint32_t group, const fvi_section *keys,
         take_scales(keys, nth, s);
         take_queries(q, group, keys->d, s);
         const uint8_t *words = keys->codes + ((size_t)p.group_first * n_word + p.first) * 4;
-        multiply(keys, group, words, p.group_n, p.n, n_word, s);
+        multiply(keys, group, words, p.group_n, p.n, n_word,
+                 first + p.n < end ? (fvi_ahead){0} : ahead, s);
         for (uint32_t h = 0; h < group; h++) {
             const int32_t *product = s->product + h * s->product_stride;
             __m512 unit = _mm512_set1_ps(s->unit[h]), base = _mm512_set1_ps(s->base[h]);
@@ -224,8 +232,8 @@ static void take_weights(const float *e, size_t e_stride, uint32_t group, uint32
 }
 
 void fvi_channel_values(const float *e, size_t e_stride, uint32_t group, const fvi_section *values,
-                        uint32_t first, uint32_t n, const fvi_channel_scratch *s, float *acc,
-                        size_t acc_stride)
+                        uint32_t first, uint32_t n, fvi_ahead ahead, const fvi_channel_scratch *s,
+                        float *acc, size_t acc_stride)
 {
     uint32_t d = values->d, per = 32 / values->run->codec->codes.bits;
     uint32_t nth = fvi_channel_group_of(values->run->capacity, first);
@@ -235,7 +243,8 @@ void fvi_channel_values(const float *e, size_t e_stride, uint32_t group, const f
         take_scales(values, nth, s);
         take_weights(e, e_stride, group, lead, p.n, s);
         size_t row = p.group_first / per + p.first / per;
-        multiply(values, group, values->codes + row * d * 4, d, d, n_word, s);
+        multiply(values, group, values->codes + row * d * 4, d, d, n_word,
+                 first + p.n < end ? (fvi_ahead){0} : ahead, s);
         for (uint32_t h = 0; h < group; h++) {
             const int32_t *product = s->product + h * s->product_stride;
             __m512 unit = _mm512_set1_ps(s->unit[h]), sum = _mm512_set1_ps(s->base[h]);

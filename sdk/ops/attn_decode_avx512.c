@@ -88,6 +88,10 @@ static void score_chunk(decode_part *p)
     while (fvi_list_next(p->list, FVI_TILE, end, &piece)) {
         fvi_section keys = fvi_section_of(piece.run, a->dk, a->dv, false);
         float *score = p->s.score + (piece.token - p->first);
+        bool by_channel = p->job->vnni && keys.channel;
+        if (by_channel) {
+            widen(p, &piece);
+        }
         fvi_ahead ahead = fvi_tile_ahead(p->list, piece, end, a->dk, a->dv, false);
         if (ahead.at == NULL) { /* the values' turn */
             ahead = fvi_tile_ahead(p->list, p->start, end, a->dk, a->dv, true);
@@ -96,10 +100,9 @@ static void score_chunk(decode_part *p)
             fvi_coded_scores(&p->coded, &keys, piece.first, piece.n, ahead, &p->s.coded, score);
             continue;
         }
-        if (p->job->vnni && keys.channel) {
-            widen(p, &piece);
-            fvi_channel_scores(p->q, p->job->group, &keys, piece.first, piece.n, &p->s.channel,
-                               score, FVI_SCORE_ROW);
+        if (by_channel) {
+            fvi_channel_scores(p->q, p->job->group, &keys, piece.first, piece.n, ahead,
+                               &p->s.channel, score, FVI_SCORE_ROW);
             continue;
         }
         /* lanes behind the piece hold leftovers; the next piece, or the padding, takes their scores */
@@ -161,14 +164,17 @@ static void sum_chunk(decode_part *p, float *acc)
             any_coded = true;
             continue;
         }
-        if (p->job->vnni && values.channel) {
+        bool by_channel = p->job->vnni && values.channel;
+        if (by_channel) {
             widen(p, &piece);
-            fvi_channel_values(weight, FVI_SCORE_ROW, p->job->group, &values, piece.first, piece.n,
-                               &p->s.channel, acc, 2 + dv_rounded);
-            continue;
         }
         fvi_ahead ahead = fvi_tile_ahead(p->list, piece, end, a->dk, dv, true);
         ahead = ahead.at != NULL ? ahead : p->next;
+        if (by_channel) {
+            fvi_channel_values(weight, FVI_SCORE_ROW, p->job->group, &values, piece.first, piece.n,
+                               ahead, &p->s.channel, acc, 2 + dv_rounded);
+            continue;
+        }
         fvi_panel sum = {.a = weight,
                          .a_stride = FVI_SCORE_ROW,
                          .b = p->s.values,
