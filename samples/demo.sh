@@ -12,7 +12,7 @@ LOG=$BUILD/demo.log
 IMAGES=samples/images
 FULL=none
 COMPRESSED=vl-cache:bytes=20%
-SMALLEST=vl-cache:bytes=10%,vision=int4
+SMALLEST=fovea:bytes=20%
 JOBS=$(nproc)
 SERVER=
 
