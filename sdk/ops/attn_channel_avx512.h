@@ -23,12 +23,11 @@ size_t fvi_channel_scratch_at(fvi_channel_scratch *scratch, float *at, uint32_t 
 /* Scores of n tokens of a run: score [group, score_stride], from queries q [group, keys->d]. ahead: what is
  * read after them. */
 void fvi_channel_scores(const float *q, uint32_t group, const fvi_section *keys, uint32_t first,
-                        uint32_t n, fvi_ahead ahead, const fvi_channel_scratch *scratch, float *score,
-                        size_t score_stride);
-/* Adds the values of n tokens of a run, weighted by e [group, e_stride], to acc [group, acc_stride]. */
+                        uint32_t n, fvi_ahead ahead, const fvi_channel_scratch *scratch,
+                        float *score, size_t score_stride);
+/* Adds the values of n tokens of a run, weighted by e [group, e_stride] (0 to 1), to acc [group, acc_stride]. */
 void fvi_channel_values(const float *e, size_t e_stride, uint32_t group, const fvi_section *values,
                         uint32_t first, uint32_t n, fvi_ahead ahead,
-                        const fvi_channel_scratch *scratch, float *acc,
-                        size_t acc_stride);
+                        const fvi_channel_scratch *scratch, float *acc, size_t acc_stride);
 
 #endif

@@ -8,7 +8,8 @@
 #include "sdk/ops/simd_avx512.h"
 
 #define LARGEST     32767.0f
-#define WORD_TOKENS 16 /* most tokens of a word of values */
+#define WEIGHT_UNIT (1 / LARGEST) /* weights are exponentials, 1 at most (FVI_CHUNK) */
+#define WORD_TOKENS 16            /* most tokens of a word of values */
 
 /* C [m, n] int32 = A [m, pairs] int16 B [k words, n]; columns behind n get anything. */
 FVI_INLINE void block_words(const fvi_panel *p, uint32_t row, uint32_t column, const uint8_t *ahead,
@@ -92,8 +93,8 @@ size_t fvi_channel_scratch_at(fvi_channel_scratch *s, float *at, uint32_t group,
     FVI_PLACE(min, float, d);
     FVI_PLACE(factor, int16_t, group * s->factor_stride / 2);
     FVI_PLACE(product, int32_t, group * s->product_stride);
-    FVI_PLACE(unit, float, group);
-    FVI_PLACE(base, float, group);
+    FVI_PLACE(unit, float, group + 3);
+    FVI_PLACE(base, float, group + 3);
 #undef FVI_PLACE
     return n;
 }
@@ -144,36 +145,55 @@ static void multiply(const fvi_section *s, uint32_t group, const uint8_t *words,
     (s->run->codec->codes.bits == 4 ? fvi_panel_words4 : fvi_panel_words2)(&panel);
 }
 
-/* 1 / unit for a largest magnitude; 0 when there is nothing to scale. */
-FVI_INLINE float unit_of(float largest, float *unit)
-{
-    *unit = largest / LARGEST;
-    return *unit > 1e-37f ? 1.0f / *unit : 0.0f;
-}
-
 FVI_INLINE __m256i fixed16(__m512 x, __m512 inverse)
 {
     return _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(_mm512_mul_ps(x, inverse)));
 }
 
+/* unit, base and 1 / unit of four heads from h on: queries times scales are to fill 16 bits. */
+static void measure_queries(const float *q, uint32_t group, uint32_t d, uint32_t h,
+                            const fvi_channel_scratch *s, float inverse[4])
+{
+    __m512 largest[4], sum[4];
+#pragma GCC unroll 4
+    for (uint32_t j = 0; j < 4; j++) {
+        largest[j] = sum[j] = _mm512_setzero_ps();
+    }
+    for (uint32_t c = 0; c < d; c += 16) {
+        __mmask16 mask = fvi_mask16(d - c);
+        __m512 scale = _mm512_maskz_loadu_ps(mask, s->scale + c);
+        __m512 min = _mm512_maskz_loadu_ps(mask, s->min + c);
+#pragma GCC unroll 4
+        for (uint32_t j = 0; j < 4; j++) {
+            const float *row = q + FVI_MIN(h + j, group - 1) * d;
+            __m512 x = _mm512_maskz_loadu_ps(mask, row + c);
+            sum[j] = _mm512_fmadd_ps(x, min, sum[j]);
+            largest[j] = _mm512_max_ps(largest[j], _mm512_abs_ps(_mm512_mul_ps(x, scale)));
+        }
+    }
+    __m128 top = fvi_max4(largest[0], largest[1], largest[2], largest[3]);
+    __m128 unit = _mm_mul_ps(top, _mm_set1_ps(1 / LARGEST));
+    __mmask8 any = _mm_cmp_ps_mask(unit, _mm_set1_ps(1e-37f), _CMP_GT_OQ);
+    _mm_storeu_ps(inverse, _mm_maskz_div_ps(any, _mm_set1_ps(1), unit));
+    _mm_storeu_ps(s->unit + h, unit);
+    _mm_storeu_ps(s->base + h, fvi_sum4(sum[0], sum[1], sum[2], sum[3]));
+}
+
 /* Queries times scales in fixed point; base: queries times minima. */
 static void take_queries(const float *q, uint32_t group, uint32_t d, const fvi_channel_scratch *s)
 {
-    for (uint32_t h = 0; h < group; h++, q += d) {
-        __m512 largest = _mm512_setzero_ps(), sum = _mm512_setzero_ps();
-        for (uint32_t c = 0; c < d; c += 16) {
-            __m512 x = _mm512_maskz_loadu_ps(fvi_mask16(d - c), q + c);
-            sum = _mm512_fmadd_ps(x, _mm512_maskz_loadu_ps(fvi_mask16(d - c), s->min + c), sum);
-            x = _mm512_mul_ps(x, _mm512_maskz_loadu_ps(fvi_mask16(d - c), s->scale + c));
-            largest = _mm512_max_ps(largest, _mm512_abs_ps(x));
+    float inverse[4] = {0};
+    for (uint32_t h = 0; h < group; h++) {
+        if (h % 4 == 0) {
+            measure_queries(q, group, d, h, s, inverse);
         }
-        s->base[h] = fvi_sum1(sum);
-        __m512 inverse = _mm512_set1_ps(unit_of(fvi_max1(largest), &s->unit[h]));
-        int16_t *factor = s->factor + h * s->factor_stride;
+        __m512 factor = _mm512_set1_ps(inverse[h % 4]);
+        int16_t *to = s->factor + h * s->factor_stride;
         for (uint32_t c = 0; c < d; c += 16) {
-            __m512 x = _mm512_maskz_loadu_ps(fvi_mask16(d - c), q + c);
-            x = _mm512_mul_ps(x, _mm512_maskz_loadu_ps(fvi_mask16(d - c), s->scale + c));
-            _mm256_storeu_si256((void *)(factor + c), fixed16(x, inverse));
+            __mmask16 mask = fvi_mask16(d - c);
+            __m512 x = _mm512_maskz_loadu_ps(mask, q + h * d + c);
+            x = _mm512_mul_ps(x, _mm512_maskz_loadu_ps(mask, s->scale + c));
+            _mm256_storeu_si256((void *)(to + c), fixed16(x, factor));
         }
     }
 }
@@ -205,29 +225,32 @@ void fvi_channel_scores(const float *q, uint32_t group, const fvi_section *keys,
     }
 }
 
-/* Weights of n tokens in fixed point, the first one at `lead`, zeros before and behind to the words' ends;
- * base: their sums. */
+/* Weights of n tokens in units of WEIGHT_UNIT, the first one at `lead`, zeros before and behind to the words'
+ * ends; base: their sums. */
 static void take_weights(const float *e, size_t e_stride, uint32_t group, uint32_t lead, uint32_t n,
                          const fvi_channel_scratch *s)
 {
+    const __m512 inverse = _mm512_set1_ps(1 / WEIGHT_UNIT);
+    size_t behind = lead + fvi_round_up(n, 16);
+    __m512 sum[4];
     for (uint32_t h = 0; h < group; h++, e += e_stride) {
-        __m512 largest = _mm512_setzero_ps(), sum = _mm512_setzero_ps();
-        for (uint32_t t = 0; t < n; t += 16) {
-            __m512 x = _mm512_maskz_loadu_ps(fvi_mask16(n - t), e + t);
-            sum = _mm512_add_ps(sum, x);
-            largest = _mm512_max_ps(largest, x);
-        }
-        s->base[h] = fvi_sum1(sum);
-        __m512 inverse = _mm512_set1_ps(unit_of(fvi_max1(largest), &s->unit[h]));
         int16_t *factor = s->factor + h * s->factor_stride;
+        __m512 total = _mm512_setzero_ps();
         _mm256_storeu_si256((void *)factor, _mm256_setzero_si256());
         for (uint32_t t = 0; t < n;
              t += 16) { /* whole vectors: masked stores of 16 bits are slow */
             __m512 x = _mm512_maskz_loadu_ps(fvi_mask16(n - t), e + t);
+            total = _mm512_add_ps(total, x);
             _mm256_storeu_si256((void *)(factor + lead + t), fixed16(x, inverse));
         }
-        size_t behind = lead + fvi_round_up(n, 16);
         _mm256_storeu_si256((void *)(factor + behind), _mm256_setzero_si256());
+        sum[h % 4] = total;
+        if (h % 4 == 3 || h + 1 == group) {
+            for (uint32_t j = h % 4 + 1; j < 4; j++) {
+                sum[j] = total;
+            }
+            _mm_storeu_ps(s->base + h / 4 * 4, fvi_sum4(sum[0], sum[1], sum[2], sum[3]));
+        }
     }
 }
 
@@ -247,7 +270,7 @@ void fvi_channel_values(const float *e, size_t e_stride, uint32_t group, const f
                  first + p.n < end ? (fvi_ahead){0} : ahead, s);
         for (uint32_t h = 0; h < group; h++) {
             const int32_t *product = s->product + h * s->product_stride;
-            __m512 unit = _mm512_set1_ps(s->unit[h]), sum = _mm512_set1_ps(s->base[h]);
+            __m512 unit = _mm512_set1_ps(WEIGHT_UNIT), sum = _mm512_set1_ps(s->base[h]);
             float *to = acc + h * acc_stride;
             for (uint32_t c = 0; c < d; c += 16) {
                 __mmask16 mask = fvi_mask16(d - c);
