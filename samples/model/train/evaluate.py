@@ -13,7 +13,7 @@ import torch
 
 import scenes
 from data import held_out
-from network import Learner
+from network import Learner, half_products
 from vocabulary import CLASS_DIGIT, CLASS_PLATE
 
 
@@ -66,7 +66,7 @@ def summary(learner, sprites, stage, count):
     """One line for the training log"""
     learner.eval()
     tally = Tally()
-    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.no_grad(), half_products():
         if stage in ("dense", "map"):
             judge_patches(learner, held_out(sprites, 1, count), tally)
         elif stage == "symbols":

@@ -22,7 +22,7 @@ from torch import nn
 import evaluate
 import scenes
 from data import MIX_DENSE, MIX_PICTURES, MIX_SYMBOLS, Batches
-from network import Learner
+from network import Learner, half_products
 
 WARM_UP = 80            # steps
 
@@ -133,7 +133,7 @@ class Run:
 
     def descend(self, batch):
         self.set_rates()
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with half_products():
             reported, loss = self.stage.loss(batch)
         loss.backward()
         nn.utils.clip_grad_norm_([p for g in self.stage.groups for p in g["params"]], 1.0)
