@@ -48,7 +48,7 @@ void fvi_ref_fill(fvi_ops *ops)
     };
 }
 
-/* What may be used of what was asked for: a wider set needs the narrower one. */
+/* What may be used of what was asked for: bf16 products need the rest of AVX-512, which needs no AVX2. */
 static uint32_t usable_features(uint32_t asked)
 {
     uint32_t usable = fvi_cpu_features() | (FVI_HAVE_ONEDNN ? FOVEA_CPU_ONEDNN : 0);
@@ -58,6 +58,9 @@ static uint32_t usable_features(uint32_t asked)
     if ((usable & FOVEA_CPU_AVX512) == 0 || !FVI_HAVE_AVX512) {
         usable &= ~(uint32_t)(FOVEA_CPU_AVX512 | FOVEA_CPU_AVX512_BF16);
     }
+    if (!FVI_HAVE_AVX2) {
+        usable &= ~(uint32_t)FOVEA_CPU_AVX2;
+    }
     return usable | FOVEA_CPU_REFERENCE;
 }
 
@@ -66,7 +69,9 @@ static void set_name(fvi_backend *backend)
     fvi_cpu_impl *impl = backend->impl;
     uint32_t features = backend->features;
     snprintf(impl->name, sizeof impl->name, "cpu (%s%s%s)",
-             (features & FOVEA_CPU_AVX512) != 0 ? "avx512" : "reference",
+             (features & FOVEA_CPU_AVX512) != 0 ? "avx512"
+             : (features & FOVEA_CPU_AVX2) != 0 ? "avx2"
+                                                : "reference",
              (features & FOVEA_CPU_AVX512_BF16) != 0 ? ", bf16" : "",
              (features & FOVEA_CPU_ONEDNN) != 0 ? ", onednn" : "");
     backend->name = impl->name;
@@ -108,6 +113,11 @@ fovea_status fvi_backend_cpu_open(const fovea_alloc *alloc, uint32_t n_thread, u
     set_name(backend);
     fvi_ref_fill(&backend->ops);
     backend->ops.linear = fvi_cpu_linear;
+#if FVI_HAVE_AVX2
+    if ((backend->features & FOVEA_CPU_AVX2) != 0) {
+        fvi_avx2_fill_rows(&backend->ops);
+    }
+#endif
 #if FVI_HAVE_AVX512
     if ((backend->features & FOVEA_CPU_AVX512) != 0) {
         fvi_avx512_fill_rows(&backend->ops);

@@ -31,6 +31,12 @@ void fvi_convert(void *dst, fvi_dtype dst_dtype, const void *src, fvi_dtype src_
         return;
     }
 #endif
+#if FVI_HAVE_AVX2
+    if ((fvi_cpu_features() & FOVEA_CPU_AVX2) != 0) {
+        fvi_avx2_convert(dst, dst_dtype, src, src_dtype, n);
+        return;
+    }
+#endif
     for (size_t i = 0; i < n; i++) {
         float value = load(src, src_dtype, i);
         if (dst_dtype == FVI_DTYPE_F32) {

@@ -28,7 +28,17 @@ void fvi_cpu_round_rows(fvi_backend *backend, const fvi_linear_args *args, uint1
 /* linear by row class: the library, own kernels or the reference, as the features say. */
 fovea_status fvi_cpu_linear(fvi_backend *backend, const fvi_linear_args *args);
 
+/* One row of an operation on rows; args: the operation's. */
+typedef void (*fvi_row_fn)(const void *args, uint32_t row);
+/* All m rows, of about `width` elements. */
+fovea_status fvi_cpu_run_rows(fvi_backend *backend, const void *args, fvi_row_fn fn, uint32_t m,
+                              uint32_t width);
+
 #if defined(__x86_64__)
+#    define FVI_HAVE_AVX2 1
+void fvi_avx2_fill_rows(fvi_ops *ops); /* norms, act, rope */
+void fvi_avx2_convert(void *dst, fvi_dtype dst_dtype, const void *src, fvi_dtype src_dtype,
+                      size_t n);
 #    define FVI_HAVE_AVX512 1
 fovea_status fvi_avx512_linear(fvi_backend *backend, const fvi_linear_args *args);
 void fvi_avx512_fill_rows(fvi_ops *ops); /* norms, act, rope */
@@ -39,6 +49,7 @@ fovea_status fvi_avx512_observe(fvi_backend *backend, const fvi_observe_args *ar
 void fvi_avx512_convert(void *dst, fvi_dtype dst_dtype, const void *src, fvi_dtype src_dtype,
                         size_t n);
 #else
+#    define FVI_HAVE_AVX2   0
 #    define FVI_HAVE_AVX512 0
 #endif
 

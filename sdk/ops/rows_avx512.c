@@ -1,39 +1,10 @@
 /* rows_avx512.c - operations on single rows with AVX-512: norms (sums in double), activations, rotation.
  *
- * A part is a few rows, so a decode row costs no hand-over to other threads. Called through the table. */
+ * Called through the table. */
 #include "sdk/ops/cpu_impl.h"
 #include "sdk/ops/simd_avx512.h"
 
 #include <math.h>
-
-#define PART_ELEMENTS 16384 /* of one part, about */
-
-typedef void (*row_fn)(const void *args, uint32_t row);
-
-typedef struct row_job {
-    const void *args;
-    row_fn fn;
-    uint32_t m, step;
-} row_job;
-
-static void row_part(void *arg, uint32_t part, uint32_t worker)
-{
-    (void)worker;
-    const row_job *job = arg;
-    uint32_t end = FVI_MIN(job->m, (part + 1) * job->step);
-    for (uint32_t row = part * job->step; row < end; row++) {
-        job->fn(job->args, row);
-    }
-}
-
-static fovea_status run_rows(fvi_backend *backend, const void *args, row_fn fn, uint32_t m,
-                             uint32_t width)
-{
-    row_job job = {
-        .args = args, .fn = fn, .m = m, .step = FVI_MAX(1u, PART_ELEMENTS / FVI_MAX(width, 1u))};
-    fvi_pool_run(backend->pool, (m + job.step - 1) / job.step, row_part, &job);
-    return FOVEA_OK;
-}
 
 FVI_INLINE __m512d low8(__m512 x)
 {
@@ -76,7 +47,7 @@ static void rms_norm_row(const void *args, uint32_t row)
 
 static fovea_status rms_norm(fvi_backend *backend, const fvi_norm_args *args)
 {
-    return run_rows(backend, args, rms_norm_row, args->m, args->d);
+    return fvi_cpu_run_rows(backend, args, rms_norm_row, args->m, args->d);
 }
 
 static void layer_norm_row(const void *args, uint32_t row)
@@ -108,7 +79,7 @@ static void layer_norm_row(const void *args, uint32_t row)
 
 static fovea_status layer_norm(fvi_backend *backend, const fvi_norm_args *args)
 {
-    return run_rows(backend, args, layer_norm_row, args->m, args->d);
+    return fvi_cpu_run_rows(backend, args, layer_norm_row, args->m, args->d);
 }
 
 /* x / (1 + e^-t): x times the logistic function of t. */
@@ -195,7 +166,7 @@ static void act_row(const void *args, uint32_t row)
 
 static fovea_status activate_rows(fvi_backend *backend, const fvi_act_args *args)
 {
-    return run_rows(backend, args, act_row, args->m, args->d);
+    return fvi_cpu_run_rows(backend, args, act_row, args->m, args->d);
 }
 
 static void rope_row(const void *args, uint32_t row)
@@ -222,7 +193,7 @@ static void rope_row(const void *args, uint32_t row)
 
 static fovea_status rope(fvi_backend *backend, const fvi_rope_args *args)
 {
-    return run_rows(backend, args, rope_row, args->m, args->n_head * args->d);
+    return fvi_cpu_run_rows(backend, args, rope_row, args->m, args->n_head * args->d);
 }
 
 void fvi_avx512_fill_rows(fvi_ops *ops)

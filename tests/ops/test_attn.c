@@ -217,7 +217,7 @@ static void test_decode(void **state)
                                      MIX_TOKEN,
                                      MIX_ALL};
     uint64_t seed = 11;
-    for (uint32_t level = 0; level < FVI_COUNT(levels) - 1; level++) {
+    for (uint32_t level = 0; level < N_ATTN_LEVEL; level++) {
         fvi_backend *backend = open_level(level, 2);
         for (uint32_t i = 0; i < FVI_COUNT(shapes) * FVI_COUNT(kinds); i++) {
             const shape *s = &shapes[i / FVI_COUNT(kinds)];
@@ -280,7 +280,7 @@ static void test_partition(void **state)
     static const uint32_t kinds[] = {FOVEA_KIND_F32,  FOVEA_KIND_F16,  FOVEA_KIND_INT8,
                                      FOVEA_KIND_INT4, FOVEA_KIND_INT2, MIX_TOKEN};
     uint64_t seed = 12;
-    for (uint32_t level = 0; level < FVI_COUNT(levels) - 1; level++) {
+    for (uint32_t level = 0; level < N_ATTN_LEVEL; level++) {
         for (uint32_t i = 0; i < FVI_COUNT(shapes) * FVI_COUNT(kinds); i++) {
             const shape *s = &shapes[i / FVI_COUNT(kinds)];
             if (s->n >= ROWS) {
@@ -298,7 +298,7 @@ static void test_company(void **state)
     enum { M = 6, GROUP = 3, KV = 2, D = 64 };
     static const uint32_t lengths[M] = {600, 1, 33, 1400, 512, 513};
     uint64_t seed = 13;
-    for (uint32_t level = 0; level < FVI_COUNT(levels) - 1; level++) {
+    for (uint32_t level = 0; level < N_ATTN_LEVEL; level++) {
         fvi_backend *one = open_level(level, 1), *three = open_level(level, 3);
         cache caches[M * KV];
         fvi_list_view lists[M * KV];
@@ -410,7 +410,7 @@ static void test_prefill(void **state)
     static const uint32_t kinds[] = {FOVEA_KIND_F32, FOVEA_KIND_F16, FOVEA_KIND_INT8,
                                      FOVEA_KIND_INT4, MIX_ALL};
     uint64_t seed = 14;
-    for (uint32_t level = 0; level < FVI_COUNT(levels) - 1; level++) {
+    for (uint32_t level = 0; level < N_ATTN_LEVEL; level++) {
         fvi_backend *backend = open_level(level, 2);
         for (uint32_t i = 0; i < FVI_COUNT(shapes) * FVI_COUNT(kinds); i++) {
             const shape *s = &shapes[i / FVI_COUNT(kinds)];
@@ -436,11 +436,11 @@ static void test_full(void **state)
     static const uint32_t sizes[][3] = {
         {1, 1, 64}, {50, 3, 64}, {577, 2, 64}, {130, 2, 72}, {31, 2, 33}};
     uint64_t seed = 15;
-    for (uint32_t i = 0; i < FVI_COUNT(sizes) * (FVI_COUNT(levels) - 1) * 2; i++) {
+    for (uint32_t i = 0; i < FVI_COUNT(sizes) * N_ATTN_LEVEL * 2; i++) {
         const uint32_t *size = sizes[i % FVI_COUNT(sizes)];
         uint32_t n = size[0], n_head = size[1], d = size[2];
-        uint32_t level = i / FVI_COUNT(sizes) % (FVI_COUNT(levels) - 1);
-        bool bf16 = i / (FVI_COUNT(sizes) * (FVI_COUNT(levels) - 1)) != 0;
+        uint32_t level = i / FVI_COUNT(sizes) % N_ATTN_LEVEL;
+        bool bf16 = i / (FVI_COUNT(sizes) * N_ATTN_LEVEL) != 0;
         size_t stride = 3 * (size_t)n_head * d;
         fvi_backend *backend = open_level(level, 2);
         float *x = random_floats(&seed, n * stride, 1);

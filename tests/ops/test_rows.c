@@ -35,9 +35,9 @@ static void test_norms(void **state)
 {
     (void)state;
     uint64_t seed = 21;
-    for (uint32_t i = 0; i < 2 * FVI_COUNT(widths) * FVI_COUNT(sizes); i++) {
-        uint32_t level = i % 2, d = widths[i / 2 % FVI_COUNT(widths)];
-        float size = sizes[i / 2 / FVI_COUNT(widths)];
+    for (uint32_t i = 0; i < N_ROW_LEVEL * FVI_COUNT(widths) * FVI_COUNT(sizes); i++) {
+        uint32_t level = i % N_ROW_LEVEL, d = widths[i / N_ROW_LEVEL % FVI_COUNT(widths)];
+        float size = sizes[i / N_ROW_LEVEL / FVI_COUNT(widths)];
         fvi_backend *backend = open_level(level, 2);
         float *x = random_floats(&seed, M * (d + 3), size), *w = random_floats(&seed, d, 1);
         float *b = random_floats(&seed, d, 1), *y = must_alloc(M * (d + 1) * sizeof *y);
@@ -90,10 +90,10 @@ static void test_activations(void **state)
 {
     (void)state;
     uint64_t seed = 22;
-    for (uint32_t i = 0; i < 2 * 5 * FVI_COUNT(widths) * FVI_COUNT(sizes); i++) {
-        uint32_t level = i % 2, d = widths[i / 10 % FVI_COUNT(widths)];
-        fvi_act act = (fvi_act)(i / 2 % 5);
-        float size = sizes[i / 10 / FVI_COUNT(widths)];
+    for (uint32_t i = 0; i < N_ROW_LEVEL * 5 * FVI_COUNT(widths) * FVI_COUNT(sizes); i++) {
+        uint32_t level = i % N_ROW_LEVEL, d = widths[i / N_ROW_LEVEL / 5 % FVI_COUNT(widths)];
+        fvi_act act = (fvi_act)(i / N_ROW_LEVEL % 5);
+        float size = sizes[i / N_ROW_LEVEL / 5 / FVI_COUNT(widths)];
         fvi_backend *backend = open_level(level, 2);
         float *x = random_floats(&seed, M * d, size), *u = random_floats(&seed, M * d, 1);
         float *y = must_alloc(M * d * sizeof *y);
@@ -126,10 +126,11 @@ static void test_rope(void **state)
     (void)state;
     static const uint32_t shapes[][2] = {{1, 2}, {3, 64}, {2, 96}, {1, 250}, {5, 32}};
     uint64_t seed = 23;
-    for (uint32_t i = 0; i < 2 * FVI_COUNT(shapes); i++) {
-        uint32_t n_head = shapes[i / 2][0], d = shapes[i / 2][1], half = d / 2;
+    for (uint32_t i = 0; i < N_ROW_LEVEL * FVI_COUNT(shapes); i++) {
+        const uint32_t *shape = shapes[i / N_ROW_LEVEL];
+        uint32_t n_head = shape[0], d = shape[1], half = d / 2;
         size_t stride = n_head * d + 5;
-        fvi_backend *backend = open_level(i % 2, 2);
+        fvi_backend *backend = open_level(i % N_ROW_LEVEL, 2);
         float *x = random_floats(&seed, M * stride, 3),
               *angle = random_floats(&seed, M * half, 100);
         float *c = must_alloc(M * half * sizeof *c), *s = must_alloc(M * half * sizeof *s);
