@@ -36,6 +36,7 @@ fovea_status fvi_cpu_run_rows(fvi_backend *backend, const void *args, fvi_row_fn
 
 #if defined(__x86_64__)
 #    define FVI_HAVE_AVX2 1
+fovea_status fvi_avx2_linear(fvi_backend *backend, const fvi_linear_args *args);
 void fvi_avx2_fill_rows(fvi_ops *ops); /* norms, act, rope */
 void fvi_avx2_convert(void *dst, fvi_dtype dst_dtype, const void *src, fvi_dtype src_dtype,
                       size_t n);

@@ -63,5 +63,10 @@ fovea_status fvi_cpu_linear(fvi_backend *backend, const fvi_linear_args *args)
         return fvi_avx512_linear(backend, args);
     }
 #endif
+#if FVI_HAVE_AVX2
+    if ((backend->features & FOVEA_CPU_AVX2) != 0) {
+        return fvi_avx2_linear(backend, args);
+    }
+#endif
     return fvi_ref_linear(backend, args);
 }

@@ -1,4 +1,4 @@
-/* linear_avx512bf16.c - the tiles of linear_avx512.h with the CPU's bf16 products. */
+/* linear_avx512bf16.c - the tiles of linear_tile.h with the CPU's bf16 products. */
 #include "sdk/ops/linear_avx512.h"
 
 /* One step along k: 32 elements of `rows` rows against 32 of `columns` columns. */
@@ -59,4 +59,4 @@ FVI_INLINE void tile_native(const fvi_linear_tile *tile, const uint32_t rows,
     }
 }
 
-FVI_TILE_FUNCTIONS(fvi_avx512_bf16_native, tile_native)
+FVI_TILE_FUNCTIONS(fvi_avx512_bf16_native, tile_native, 8, 8, 4, 4, 4, 4)
