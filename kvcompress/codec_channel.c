@@ -4,9 +4,9 @@
  * zero. Called by codec_codes.c. */
 #include "kvcompress/codec_codes.h"
 
-#include "kvcompress/codec_affine.h"
+#include "kvcompress/codec_refine.h"
 
-#define WIDTH 64 /* channels worked on at a time: a multiple of the elements of a word */
+#define WIDTH FVI_REFINE_WIDTH /* channels worked on at a time: a multiple of the elements of a word */
 
 /* Where element e of a word lies in it. */
 static uint32_t shift_of(uint32_t bits, uint32_t e)
@@ -53,9 +53,13 @@ static void fit_channels(const group *g, uint8_t *run, const float *x, size_t st
             high[i] = row[i] > high[i] ? row[i] : high[i];
         }
     }
+    float levels = (float)((1u << g->bits) - 1);
+    uint8_t *affine = run + g->affine + (size_t)c * 4;
     for (uint32_t i = 0; i < width; i++) {
-        fit[i] = fvi_affine_store(low[i], high[i], (float)((1u << g->bits) - 1),
-                                  run + g->affine + (size_t)(c + i) * 4);
+        fit[i] = fvi_affine_store(low[i], high[i], levels, affine + (size_t)i * 4);
+    }
+    if (levels <= FVI_REFINE_LEVELS) {
+        fvi_affine_refine(x + c, stride, g->n, width, levels, fit, affine);
     }
 }
 
