@@ -23,8 +23,10 @@ void *fvi_cpu_scratch(fvi_backend *backend, size_t n_bytes);
 /* Complete: every slot. */
 void fvi_ref_fill(fvi_ops *ops);
 
-/* x [m, k] of a product, rounded to bf16 without gaps. */
-void fvi_cpu_round_rows(fvi_backend *backend, const fvi_linear_args *args, uint16_t *out);
+/* x [m, k] of a product, rounded to bf16 without gaps; these always succeed. */
+fovea_status fvi_cpu_round_rows(fvi_backend *backend, const fvi_linear_args *args, uint16_t *out);
+/* The same values in f32. */
+fovea_status fvi_cpu_widen_rows(fvi_backend *backend, const fvi_linear_args *args, float *out);
 /* linear by row class: the library, own kernels or the reference, as the features say. */
 fovea_status fvi_cpu_linear(fvi_backend *backend, const fvi_linear_args *args);
 

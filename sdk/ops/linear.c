@@ -7,52 +7,54 @@
 
 #include <fovea/engine.h>
 
-#define ROUND_ROWS 16 /* of one part */
+#define PIECE 512u /* elements rounded and widened at a time */
 
-typedef struct round_job {
-    const fvi_linear_args *args;
-    uint16_t *out;
-} round_job;
+typedef struct round_args {
+    const fvi_linear_args *linear;
+    uint16_t *rounded; /* [m, k] */
+    float *widened;    /* [m, k] */
+} round_args;
 
-static void round_part(void *arg, uint32_t part, uint32_t worker)
+static void round_row(const void *args, uint32_t row)
 {
-    (void)worker;
-    const round_job *job = arg;
-    const fvi_linear_args *a = job->args;
-    uint32_t end = FVI_MIN(a->m, (part + 1) * ROUND_ROWS);
-    for (uint32_t row = part * ROUND_ROWS; row < end; row++) {
-        fvi_convert(job->out + (size_t)row * a->k, FVI_DTYPE_BF16, a->x + row * a->x_stride,
-                    FVI_DTYPE_F32, a->k);
+    const round_args *round = args;
+    const fvi_linear_args *a = round->linear;
+    fvi_convert(round->rounded + (size_t)row * a->k, FVI_DTYPE_BF16, a->x + row * a->x_stride,
+                FVI_DTYPE_F32, a->k);
+}
+
+fovea_status fvi_cpu_round_rows(fvi_backend *backend, const fvi_linear_args *args, uint16_t *out)
+{
+    const round_args round = {.linear = args, .rounded = out};
+    return fvi_cpu_run_rows(backend, &round, round_row, args->m, args->k);
+}
+
+static void widen_row(const void *args, uint32_t row)
+{
+    const round_args *round = args;
+    const fvi_linear_args *a = round->linear;
+    const float *x = a->x + row * a->x_stride;
+    float *out = round->widened + (size_t)row * a->k;
+    uint16_t rounded[PIECE];
+    for (uint32_t i = 0; i < a->k; i += PIECE) {
+        uint32_t n = FVI_MIN(a->k - i, PIECE);
+        fvi_convert(rounded, FVI_DTYPE_BF16, x + i, FVI_DTYPE_F32, n);
+        fvi_convert(out + i, FVI_DTYPE_F32, rounded, FVI_DTYPE_BF16, n);
     }
 }
 
-void fvi_cpu_round_rows(fvi_backend *backend, const fvi_linear_args *args, uint16_t *out)
+fovea_status fvi_cpu_widen_rows(fvi_backend *backend, const fvi_linear_args *args, float *out)
 {
-    round_job job = {.args = args, .out = out};
-    fvi_pool_run(backend->pool, (args->m + ROUND_ROWS - 1) / ROUND_ROWS, round_part, &job);
+    const round_args round = {.linear = args, .widened = out};
+    return fvi_cpu_run_rows(backend, &round, widen_row, args->m, args->k);
 }
-
-#if FVI_HAVE_ONEDNN
-static fovea_status onednn_linear(fvi_backend *backend, const fvi_linear_args *args)
-{
-    struct fvi_onednn *lib = ((fvi_cpu_impl *)backend->impl)->onednn;
-    if (args->w_dtype == FVI_DTYPE_F32) {
-        return fvi_onednn_linear(lib, backend, args, args->x, args->x_stride);
-    }
-    uint16_t *rounded = fvi_cpu_scratch(backend, (size_t)args->m * args->k * sizeof *rounded);
-    if (rounded == NULL) {
-        return FOVEA_ERR_NOMEM;
-    }
-    fvi_cpu_round_rows(backend, args, rounded);
-    return fvi_onednn_linear(lib, backend, args, rounded, args->k);
-}
-#endif
 
 fovea_status fvi_cpu_linear(fvi_backend *backend, const fvi_linear_args *args)
 {
 #if FVI_HAVE_ONEDNN
     if (args->rows == FVI_ROWS_PREFILL && (backend->features & FOVEA_CPU_ONEDNN) != 0) {
-        fovea_status status = onednn_linear(backend, args);
+        fovea_status status =
+            fvi_onednn_linear(((fvi_cpu_impl *)backend->impl)->onednn, backend, args);
         if (status != FOVEA_ERR_UNSUPPORTED) {
             return status;
         }

@@ -85,17 +85,15 @@ fovea_status fvi_avx512_linear(fvi_backend *backend, const fvi_linear_args *args
         if (rounded == NULL) {
             return FOVEA_ERR_NOMEM;
         }
-        fvi_cpu_round_rows(backend, args, rounded);
+        FVI_TRY(fvi_cpu_round_rows(backend, args, rounded));
         fvi_linear_run(backend, args, &fvi_avx512_bf16_native, rounded, args->k, sizeof *rounded);
         return FOVEA_OK;
     }
-    float *widened = fvi_cpu_scratch(backend, n * (sizeof(float) + sizeof(uint16_t)));
+    float *widened = fvi_cpu_scratch(backend, n * sizeof *widened);
     if (widened == NULL) {
         return FOVEA_ERR_NOMEM;
     }
-    uint16_t *rounded = (uint16_t *)(void *)(widened + n);
-    fvi_cpu_round_rows(backend, args, rounded);
-    fvi_convert(widened, FVI_DTYPE_F32, rounded, FVI_DTYPE_BF16, n);
+    FVI_TRY(fvi_cpu_widen_rows(backend, args, widened));
     fvi_linear_run(backend, args, &fvi_avx512_bf16_widened, widened, args->k, sizeof(float));
     return FOVEA_OK;
 }

@@ -2,12 +2,16 @@
  *
  * The library is built with OpenMP, whose busy waiting and our pool would fight; so its primitives run
  * single-threaded inside our pool, one fixed piece of columns each. Weights stay in the file's layout
- * [n, k]; x is rounded to bf16 beside bf16 weights. A primitive knows its shape, so primitives are kept by
+ * [n, k]; x is rounded to bf16 beside bf16 weights. Where the library has no bf16 for this CPU, a piece's bf16
+ * weights are widened to f32, exactly, into memory of its worker: of n x k numbers against n x k x m products,
+ * cheap from some tens of rows on, and the weights are resident once. A primitive knows its shape, so primitives are kept by
  * shape in a small table; the one unused for longest makes room. Each worker has scratch memory of its own
  * for each primitive: with the library's own, one primitive run by two threads gives wrong sums.
  *
  * Called through the table of operations (FVI_ROWS_PREFILL). */
 #include "sdk/ops/linear_onednn.h"
+
+#include "sdk/ops/cpu_impl.h"
 
 #include <dnnl.h>
 
@@ -42,6 +46,7 @@ typedef struct entry {
 struct fvi_onednn {
     const fovea_alloc *alloc;
     uint32_t n_worker;
+    bool bf16; /* the library has such products for this CPU */
     dnnl_engine_t engine;
     dnnl_stream_t *streams; /* [n_worker] */
     entry entries[N_ENTRY];
@@ -199,7 +204,8 @@ static fovea_status find_entry(fvi_onednn *lib, const shape *s, const entry *kee
 typedef struct product {
     fvi_onednn *lib;
     const fvi_linear_args *args;
-    const void *x; /* [m, k] in the type of the weights */
+    const void *x; /* [m, k] in the type of the product */
+    float *panels; /* [n_worker, width, k] for widened weights, or NULL */
     entry *wide, *rest;
     uint32_t width, n_wide;
     _Atomic(int) failed; /* a dnnl_status_t */
@@ -212,7 +218,12 @@ static void product_part(void *arg, uint32_t part, uint32_t worker)
     entry *e = part < p->n_wide ? p->wide : p->rest;
     views *v = &e->views[worker];
     size_t column = (size_t)part * p->width;
-    const uint8_t *w = (const uint8_t *)a->w + column * a->k * fvi_dtype_bytes(a->w_dtype);
+    const void *w = (const uint8_t *)a->w + column * a->k * fvi_dtype_bytes(a->w_dtype);
+    if (p->panels != NULL) {
+        float *panel = p->panels + (size_t)worker * p->width * a->k;
+        fvi_convert(panel, FVI_DTYPE_F32, w, a->w_dtype, (size_t)e->shape.n * a->k);
+        w = panel;
+    }
     union {
         const void *in;
         void *handle; /* the library's type for inputs too */
@@ -239,38 +250,80 @@ static void product_part(void *arg, uint32_t part, uint32_t worker)
     }
 }
 
-fovea_status fvi_onednn_linear(fvi_onednn *lib, fvi_backend *backend, const fvi_linear_args *args,
-                               const void *x, size_t x_stride)
+/* Finds the product's primitives; `type` is that of x and the weights in them. */
+static fovea_status find_primitives(product *p, fvi_dtype type)
 {
-    uint32_t n_piece = FVI_MAX(2u, (args->n + PIECE - 1) / PIECE);
-    uint32_t width = (uint32_t)fvi_round_up((args->n + n_piece - 1) / n_piece, 16);
-    product p = {.lib = lib, .args = args, .x = x, .width = width, .n_wide = args->n / width};
+    const fvi_linear_args *args = p->args;
     shape s = {.m = args->m,
-               .n = width,
+               .n = p->width,
                .k = args->k,
-               .x_stride = x_stride,
+               .x_stride = args->w_dtype == FVI_DTYPE_F32 ? args->x_stride : args->k,
                .y_stride = args->y_stride,
-               .dtype = args->w_dtype,
+               .dtype = type,
                .bias = args->bias != NULL,
                .add = args->add};
     int n_thread = omp_get_max_threads();
     omp_set_num_threads(1); /* a primitive is made for as many threads as there are now */
     fovea_status status = FOVEA_OK;
-    if (p.n_wide > 0) {
-        status = find_entry(lib, &s, NULL, &p.wide);
+    if (p->n_wide > 0) {
+        status = find_entry(p->lib, &s, NULL, &p->wide);
     }
-    s.n = args->n % width;
+    s.n = args->n % p->width;
     if (status == FOVEA_OK && s.n > 0) {
-        status = find_entry(lib, &s, p.wide, &p.rest);
+        status = find_entry(p->lib, &s, p->wide, &p->rest);
     }
     omp_set_num_threads(n_thread);
     FVI_TRY(status);
-    if ((p.wide != NULL && p.wide->primitive == NULL) ||
-        (p.rest != NULL && p.rest->primitive == NULL)) {
+    if ((p->wide != NULL && p->wide->primitive == NULL) ||
+        (p->rest != NULL && p->rest->primitive == NULL)) {
         return FOVEA_ERR_UNSUPPORTED;
+    }
+    return FOVEA_OK;
+}
+
+/* x as the product takes it beside bf16 weights, and the room for widened ones. */
+static fovea_status prepare(product *p, fvi_backend *backend, bool widen)
+{
+    const fvi_linear_args *args = p->args;
+    size_t n_x = (size_t)args->m * args->k;
+    size_t n_panel = widen ? (size_t)p->lib->n_worker * p->width * args->k : 0;
+    size_t x_bytes = widen ? sizeof(float) : sizeof(uint16_t);
+    uint8_t *x = fvi_cpu_scratch(backend, n_panel * sizeof(float) + n_x * x_bytes);
+    if (x == NULL) {
+        return FOVEA_ERR_NOMEM;
+    }
+    p->panels = widen ? (float *)(void *)x : NULL;
+    p->x = x + n_panel * sizeof(float);
+    return widen ? fvi_cpu_widen_rows(backend, args, p->panels + n_panel)
+                 : fvi_cpu_round_rows(backend, args, (uint16_t *)(void *)x);
+}
+
+fovea_status fvi_onednn_linear(fvi_onednn *lib, fvi_backend *backend, const fvi_linear_args *args)
+{
+    uint32_t n_piece = FVI_MAX(2u, (args->n + PIECE - 1) / PIECE);
+    uint32_t width = (uint32_t)fvi_round_up((args->n + n_piece - 1) / n_piece, 16);
+    product p = {.lib = lib, .args = args, .x = args->x, .width = width, .n_wide = args->n / width};
+    bool widen = args->w_dtype == FVI_DTYPE_BF16 && !lib->bf16;
+    FVI_TRY(find_primitives(&p, widen ? FVI_DTYPE_F32 : args->w_dtype));
+    if (args->w_dtype == FVI_DTYPE_BF16) {
+        FVI_TRY(prepare(&p, backend, widen));
     }
     fvi_pool_run(backend->pool, p.n_wide + (p.rest != NULL), product_part, &p);
     return status_of((dnnl_status_t)p.failed);
+}
+
+/* Whether the library has products of bf16 for this CPU, by asking for one. */
+static fovea_status probe_bf16(fvi_onednn *lib)
+{
+    const shape s = {
+        .m = 16, .n = 16, .k = 16, .x_stride = 16, .y_stride = 16, .dtype = FVI_DTYPE_BF16};
+    descs d;
+    dnnl_primitive_t primitive = NULL;
+    FVI_TRY(describe(&s, &d));
+    fovea_status status = make_primitive(lib, &s, &d, &primitive);
+    dnnl_primitive_destroy(primitive);
+    lib->bf16 = status == FOVEA_OK;
+    return status == FOVEA_ERR_UNSUPPORTED ? FOVEA_OK : status;
 }
 
 fovea_status fvi_onednn_open(const fovea_alloc *alloc, uint32_t n_worker, fvi_onednn **out)
@@ -287,9 +340,13 @@ fovea_status fvi_onednn_open(const fovea_alloc *alloc, uint32_t n_worker, fvi_on
     for (uint32_t i = 0; status == dnnl_success && i < n_worker; i++) {
         status = dnnl_stream_create(&lib->streams[i], lib->engine, dnnl_stream_default_flags);
     }
-    if (status != dnnl_success) {
+    fovea_status opened = status_of(status);
+    if (opened == FOVEA_OK) {
+        opened = probe_bf16(lib);
+    }
+    if (opened < 0) {
         fvi_onednn_close(&lib);
-        return status_of(status);
+        return opened;
     }
     *out = lib;
     return FOVEA_OK;

@@ -9,9 +9,7 @@ typedef struct fvi_onednn fvi_onednn;
 
 fovea_status fvi_onednn_open(const fovea_alloc *alloc, uint32_t n_worker, fvi_onednn **out);
 void fvi_onednn_close(fvi_onednn **lib);
-/* args->x is not used: x [m, k] has the weights' type, rows x_stride elements apart.
- * FOVEA_ERR_UNSUPPORTED: this CPU has no such product in the library; nothing was written. */
-fovea_status fvi_onednn_linear(fvi_onednn *lib, fvi_backend *backend, const fvi_linear_args *args,
-                               const void *x, size_t x_stride);
+/* FOVEA_ERR_UNSUPPORTED: the library has no such product for this CPU; nothing was written. */
+fovea_status fvi_onednn_linear(fvi_onednn *lib, fvi_backend *backend, const fvi_linear_args *args);
 
 #endif

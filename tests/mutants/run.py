@@ -3,9 +3,10 @@
     run.py [--jobs N] [NAME...]
 
 NAME.patch opens with two lines: `mechanism: what is broken` and `tests: MODULE.test_name ...`, the tests of
-which at least one has to fail; `needs: FLAG` skips it on a CPU without that flag in /proc/cpuinfo. Everything happens in a copy of the tree (build/mutants); the named tests
-must pass in it before anything is broken. A patch that does not apply or build is a failure too: it has to
-follow the code it breaks. The last line counts: "mutants: N killed, N alive".
+which at least one has to fail; `needs: FLAG` skips it on a CPU without that flag in /proc/cpuinfo, `lacks:
+FLAG` on one with it. Everything happens in a copy of the tree (build/mutants); the named tests must pass in
+it before anything is broken. A patch that does not apply or build is a failure too: it has to follow the
+code it breaks. The last line counts: "mutants: N killed, N alive".
 """
 import argparse
 import pathlib
@@ -27,8 +28,9 @@ class Mutant:
         text = path.read_text()
         self.mechanism = re.search(r"^mechanism: (.+)$", text, re.M).group(1)
         self.tests = re.search(r"^tests: (.+)$", text, re.M).group(1).split()
-        needs = re.search(r"^needs: (\w+)$", text, re.M)
+        needs, lacks = (re.search(rf"^{word}: (\w+)$", text, re.M) for word in ("needs", "lacks"))
         self.needs = needs.group(1) if needs else None
+        self.lacks = lacks.group(1) if lacks else None
         self.files = re.findall(r"^\+\+\+ b/(\S+)", text, re.M)
 
 
@@ -101,7 +103,10 @@ def main():
     for mutant in mutants:
         if mutant.needs and mutant.needs not in flags:
             print(f"skipped {mutant.name}: the CPU has no {mutant.needs}")
-    mutants = [mutant for mutant in mutants if not mutant.needs or mutant.needs in flags]
+        if mutant.lacks and mutant.lacks in flags:
+            print(f"skipped {mutant.name}: the CPU has {mutant.lacks}")
+    mutants = [mutant for mutant in mutants
+               if (not mutant.needs or mutant.needs in flags) and mutant.lacks not in flags]
     if not mutants:
         print("mutants: 0 killed, 1 alive")
         return 1
