@@ -227,6 +227,15 @@ bool fvi_kv_plan_wanted(const fvi_kv_seq *seq, const fvi_recipe *recipe)
     return first == 0;
 }
 
+static uint32_t needs_of(const fvi_recipe *recipe)
+{
+    uint32_t needs = recipe->scorer->needs | recipe->budget->needs;
+    for (uint32_t m = 0; m < FOVEA_N_MODALITY; m++) {
+        needs |= recipe->merger[m] != NULL ? recipe->merger[m]->needs : 0;
+    }
+    return needs;
+}
+
 uint32_t fvi_kv_plan_needs(const fvi_kv_seq *seq, const fvi_recipe *recipe)
 {
     intent self;
@@ -234,7 +243,7 @@ uint32_t fvi_kv_plan_needs(const fvi_kv_seq *seq, const fvi_recipe *recipe)
         intend_turn(seq, recipe, &self, NULL) < 0 || self.keep_all) {
         return 0;
     }
-    return recipe->scorer->needs | recipe->budget->needs;
+    return needs_of(recipe);
 }
 
 fovea_status fvi_kv_plan_check(const fvi_kv_geom *geom, size_t granule, const fvi_kv_span *spans,
@@ -393,13 +402,26 @@ static fovea_status fill_plan(const fvi_kv_seq *seq, intent *self, const fvi_kv_
     return write_plan(self, plan);
 }
 
+/* The plan takes over the tables that tell which tokens may be folded into which. */
+static void take_merging(intent *self, const fvi_kv_obs *obs, fvi_kv_plan *plan)
+{
+    fvi_select *select = &self->select;
+    plan->merging = (fvi_merging){.seed = select->recipe->seed,
+                                  .obs = obs,
+                                  .modality = select->modality,
+                                  .always = select->always};
+    memcpy(plan->merging.merger, select->recipe->merger, sizeof plan->merging.merger);
+    select->modality = NULL;
+    select->always = NULL;
+}
+
 fovea_status fvi_kv_plan_make(const fvi_kv_seq *seq, const fvi_recipe *recipe,
                               const fvi_kv_obs *obs, fvi_kv_plan **out, fovea_error *err)
 {
     *out = NULL;
     intent self;
     FVI_TRY(intend_turn(seq, recipe, &self, err));
-    uint32_t needs = self.keep_all ? 0 : recipe->scorer->needs | recipe->budget->needs;
+    uint32_t needs = self.keep_all ? 0 : needs_of(recipe);
     if (seq->state != FVI_KV_IDLE ||
         (needs != 0 && (obs == NULL || (needs & ~obs->needs) != 0 || obs->n_token != self.n_token ||
                         obs->n_list != self.select.n_list))) {
@@ -418,6 +440,7 @@ fovea_status fvi_kv_plan_make(const fvi_kv_seq *seq, const fvi_recipe *recipe,
         plan->floor_bytes = self.floor_bytes;
         mark_always(&self);
         status = fill_plan(seq, &self, obs, plan);
+        take_merging(&self, obs, plan);
     }
     give_tables(&self.select);
     fvi_free(seq->alloc, list_layer);
@@ -434,6 +457,8 @@ void fvi_kv_plan_free(fvi_kv_plan **plan)
     fvi_kv_plan *self = *plan;
     *plan = NULL;
     if (self != NULL) {
+        fvi_free(self->alloc, self->merging.modality);
+        fvi_free(self->alloc, self->merging.always);
         fvi_free(self->alloc, self->kind);
         fvi_free(self->alloc, self);
     }

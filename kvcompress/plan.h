@@ -21,7 +21,8 @@ typedef struct fvi_kv_plan {
     uint64_t n_slot; /* kept over all lists */
     size_t n_bytes;  /* what the turn will hold after apply in an unfragmented pool; for the first
                            turn that is realised_bytes of the ledger */
-    size_t floor_bytes; /* least that bytes= may ask for here */
+    size_t floor_bytes;  /* least that bytes= may ask for here */
+    fvi_merging merging; /* what becomes of the others; its tables are the plan's */
 } fvi_kv_plan;
 
 /* What the engine has to observe for this turn (fvi_kv_need bits); 0 when the turn gets no plan. */
@@ -29,14 +30,15 @@ uint32_t fvi_kv_plan_needs(const fvi_kv_seq *seq, const fvi_recipe *recipe);
 /* True when this turn will be rewritten (a recipe other than none and a first turn or one with images). */
 bool fvi_kv_plan_wanted(const fvi_kv_seq *seq, const fvi_recipe *recipe);
 
-/* After fvi_kv_seq_end_turn. obs may be NULL when needs are 0. FOVEA_ERR_BUDGET below the floor, with it
- * in the text. */
+/* After fvi_kv_seq_end_turn. obs may be NULL when needs are 0, and is read by apply too where tokens are
+ * merged. FOVEA_ERR_BUDGET below the floor, with it in the text. */
 fovea_status fvi_kv_plan_make(const fvi_kv_seq *seq, const fvi_recipe *recipe,
                               const fvi_kv_obs *obs, fvi_kv_plan **out, fovea_error *err);
 /* Right after make. FOVEA_ERR_FULL or _NOMEM when there is no working space; then the sequence is unusable
- * and must be freed. */
+ * and must be freed. Merging takes fvi_kv_plan_work_bytes beside what fvi_kv_forecast_bytes says. */
 fovea_status fvi_kv_plan_apply(fvi_kv_seq *seq, const fvi_kv_plan *plan);
 void fvi_kv_plan_free(fvi_kv_plan **plan);
+size_t fvi_kv_plan_work_bytes(const fvi_kv_geom *geom, const fvi_recipe *recipe, uint32_t n_token);
 
 /* Least bytes= of a recipe for a first prompt, before anything ran: for refusing at submission.
  * FOVEA_ERR_BUDGET below it (*floor_bytes is filled then too), FOVEA_ERR_ARG for a kind that the cache

@@ -1,4 +1,5 @@
-/* recipe.h - a parsed recipe, and the tables it names: scorers.def, budgets.def, codecs.def, recipes.def.
+/* recipe.h - a parsed recipe, and the tables it names: scorers.def, budgets.def, codecs.def, mergers.def,
+ * recipes.def.
  *
  * Grammar and meaning: sdk/include/fovea/kv.h. Called by the engine and the public functions of kv.h.
  * Threads: any; a recipe is plain data. */
@@ -6,7 +7,7 @@
 #define FOVEA_KVCOMPRESS_RECIPE_H
 
 #include "kvcompress/codecs.h"
-#include "kvcompress/policy.h"
+#include "kvcompress/merger.h"
 
 typedef enum fvi_budget_unit {
     FVI_BUDGET_NONE = 0, /* keep everything */
@@ -28,6 +29,7 @@ typedef struct fvi_recipe {
     uint32_t n_sink;                          /* first tokens that are always kept */
     uint32_t n_exact;                         /* first tokens that are, and in the base kind */
     uint64_t seed;
+    const fvi_merger *merger[FOVEA_N_MODALITY]; /* NULL: evicted tokens are dropped */
 } fvi_recipe;
 
 /* NULL or "" is "none". */

@@ -185,7 +185,8 @@ size_t fvi_request_need(const fvi_scheduler *self, const fvi_request *request)
         return fvi_kv_seq_growth_bytes(seq, n_generate);
     }
     size_t before = fvi_kv_forecast_bytes(seq, geom, fvi_kv_pool_granule(self->pool),
-                                          request->turn.n_span, n_token, n_generate);
+                                          request->turn.n_span, n_token, n_generate) +
+                    fvi_kv_plan_work_bytes(geom, &request->timeline->recipe, n_token);
     size_t payload = fvi_kv_geom_token_bytes(geom, geom->base) * n_token;
     double given_up = 1.0 - kept_share(request->timeline, &request->turn, payload);
     size_t after = before - (size_t)(given_up * (double)payload) + generated_bytes(self, n_generate);

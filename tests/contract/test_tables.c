@@ -1,4 +1,5 @@
-/* test_tables.c - walks scorers.def, budgets.def and codecs.def: what every entry owes, whatever it is.
+/* test_tables.c - walks scorers.def, budgets.def, codecs.def and mergers.def: what every entry owes, whatever
+ * it is.
  *
  * Shapes are random: 1 to 3,000 tokens, 1 to 8 query heads a KV head, heads 32 to 256 wide. An entry is
  * given exactly the observations that it says it needs, and outputs stand between guards. A new line in a
@@ -237,6 +238,71 @@ static void test_codecs(void **state)
     }
 }
 
+/* Which rows of a list are kept, evicted, never changed. */
+static void random_fate(rng *r, uint32_t n, uint8_t *kind, uint8_t *modality, uint8_t *always)
+{
+    uint32_t one_in = 1 + rng_below(r, 12), one_sort = rng_below(r, 4);
+    for (uint32_t t = 0; t < n; t++) {
+        kind[t] = rng_below(r, one_in) == 0 ? FOVEA_KIND_F16 : FVI_KV_DROP;
+        modality[t] = one_sort < 2 ? (uint8_t)one_sort : (uint8_t)rng_below(r, 2);
+        always[t] = kind[t] != FVI_KV_DROP && rng_below(r, 6) == 0 ? 1 : 0;
+    }
+}
+
+/* Finite rows, the same every time; evicted rows, and those that always stay, keep their bits. */
+static void test_mergers(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; fvi_merger_at(i) != NULL; i++) {
+        const fvi_merger *merger = fvi_merger_at(i);
+        assert_true(merger->weigh == NULL || merger->spread == NULL);
+        assert_int_equal(merger->needs & ~(uint32_t)FVI_NEED_WINDOW_MASS, 0);
+        for (uint32_t round = 0; round < 40; round++) {
+            scene s;
+            random_scene(&s, 30000 + 100 * i + round, 3000);
+            uint32_t n = s.prompt.n_token, d = s.g.layers[0].dk;
+            fvi_kv_obs *obs = observations(&s, merger->needs);
+            uint8_t *fate = malloc((size_t)3 * n);
+            random_fate(&s.r, n, fate, fate + n, fate + 2 * n);
+            fvi_merging merging = {.merger = {merger, merger},
+                                   .seed = round,
+                                   .obs = obs,
+                                   .modality = fate + n,
+                                   .always = fate + 2 * n};
+            fvi_merge_list list = {.list = s.n_list - 1, .n_token = n, .dk = d, .dv = d, .kind = fate};
+            size_t n_bytes = fvi_merge_work_bytes(&s.g.geom, n);
+            float *rows = malloc((size_t)2 * n * d * sizeof *rows);
+            for (size_t j = 0; j < (size_t)2 * n * d; j++) {
+                rows[j] = round % 8 == 0 ? 0 : 300 * rng_float(&s.r);
+            }
+            fvi_merge_work work[2];
+            uint8_t *memory[2];
+            for (uint32_t j = 0; j < 2; j++) {
+                memory[j] = fvi_alloc(&fvi_alloc_default, n_bytes + GUARD);
+                memset(memory[j], j == 0 ? 0x5a : 0xa5, n_bytes + GUARD);
+                work[j] = fvi_merge_work_in(memory[j], n, d, d);
+                memcpy(work[j].k, rows, (size_t)n * d * sizeof *rows);
+                memcpy(work[j].v, rows + (size_t)n * d, (size_t)n * d * sizeof *rows);
+                fvi_merge_rows(&merging, &list, &work[j]);
+                assert_true(memory[j][n_bytes] == (j == 0 ? 0x5a : 0xa5));
+            }
+            assert_memory_equal(work[0].k, work[1].k, (size_t)n * d * sizeof *rows);
+            assert_memory_equal(work[0].v, work[1].v, (size_t)n * d * sizeof *rows);
+            for (size_t j = 0; j < (size_t)n * d; j++) {
+                bool stays = fate[j / d] == FVI_KV_DROP || fate[2 * n + j / d] != 0;
+                assert_true(isfinite(work[0].k[j]) && isfinite(work[0].v[j]));
+                assert_true(!stays || (work[0].k[j] == rows[j] &&
+                                       work[0].v[j] == rows[(size_t)n * d + j]));
+            }
+            fvi_free(&fvi_alloc_default, memory[0]);
+            fvi_free(&fvi_alloc_default, memory[1]);
+            free(rows);
+            free(fate);
+            fvi_kv_obs_unref(&obs);
+        }
+    }
+}
+
 /* One scorer, one budget, one kind for each modality: made, applied and counted. */
 static void run_recipe(scene *s, const fvi_scorer *scorer, const fvi_budget *budget,
                        const char *vision, const char *text)
@@ -320,6 +386,7 @@ int main(void)
         cmocka_unit_test(test_scorers),
         cmocka_unit_test(test_budgets),
         cmocka_unit_test(test_codecs),
+        cmocka_unit_test(test_mergers),
         cmocka_unit_test(test_every_combination),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -90,6 +90,19 @@ static double naive_h2o(const bench *b, uint32_t list, uint32_t t)
     return plane_at(b, FVI_PLANE_TEXT_MASS, list, t) + plane_at(b, FVI_PLANE_VISION_MASS, list, t);
 }
 
+static double naive_text_prior(const bench *b, uint32_t list, uint32_t t)
+{
+    const fvi_kv_span *span = b->prompt.spans;
+    double most = 0;
+    for (uint32_t i = 0; i < b->prompt.n_token; i++) {
+        most = fmax(most, naive_h2o(b, list, i));
+    }
+    while (t >= span->first + span->n) {
+        span++;
+    }
+    return naive_h2o(b, list, t) + (span->modality == FOVEA_MODALITY_TEXT ? most : 0);
+}
+
 static double naive_decayed(const bench *b, uint32_t list, uint32_t t)
 {
     return plane_at(b, FVI_PLANE_DECAYED_MASS, list, t);
@@ -154,6 +167,7 @@ static void test_formulas(void **state)
         {"snapkv-max", naive_snapkv_max},
         {"cake", naive_cake},
         {"h2o", naive_h2o},
+        {"text-prior", naive_text_prior},
         {"decayed", naive_decayed},
         {"tova", naive_tova},
         {"knorm", naive_knorm},

@@ -49,6 +49,7 @@ TABLES = {
     "kvcompress/scorers.def": "kvcompress/score_",
     "kvcompress/budgets.def": "kvcompress/budget_",
     "kvcompress/codecs.def": "kvcompress/codec_",
+    "kvcompress/mergers.def": "kvcompress/merge_",
     "kvcompress/planes.def": None,
     "kvcompress/recipes.def": None,
     "sdk/model/templates.def": None,
