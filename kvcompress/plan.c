@@ -67,15 +67,22 @@ static fovea_status choose_kinds(intent *self, fovea_error *err)
 static void mark_always(intent *self)
 {
     fvi_select *select = &self->select;
-    uint32_t first = 0, n_sink = self->first_turn ? select->recipe->n_sink : 0;
-    uint32_t n_exact = self->first_turn ? select->recipe->n_exact : 0;
+    const fvi_recipe *recipe = select->recipe;
+    uint32_t first = 0, n_sink = self->first_turn ? recipe->n_sink : 0;
+    uint32_t n_exact = self->first_turn ? recipe->n_exact : 0;
+    uint32_t n_left[FOVEA_N_MODALITY] = {0}; /* tokens of the modality from here on */
+    for (uint32_t i = 0; i < self->n_span; i++) {
+        n_left[self->spans[i].modality] += self->spans[i].n;
+    }
     memset(select->n_exact, 0, sizeof select->n_exact);
     memset(select->n_least, 0, sizeof select->n_least);
     for (uint32_t i = 0; i < self->n_span; i++) {
         const fvi_kv_span *span = &self->spans[i];
         bool is_protected = (span->flags & FVI_KV_TAG_PROTECTED) != 0;
         for (uint32_t t = first; t < first + span->n; t++) {
-            bool is_exact = t < n_exact, is_always = is_protected || t < n_sink || is_exact;
+            bool is_late = n_left[span->modality]-- <= recipe->protect[span->modality];
+            bool is_exact = t < n_exact;
+            bool is_always = is_protected || is_late || t < n_sink || is_exact;
             select->n_exact[span->modality] += is_exact;
             select->n_least[span->modality] += is_always;
             if (select->always != NULL) {

@@ -1,12 +1,10 @@
-/* recipe.c - recipes as text: the parser, the tables of names, the public checks of kv.h.
+/* recipe.c - what a recipe means: the tables of names, presets, which values go together, the functions of kv.h.
  *
- * A preset stands for options (recipes.def) that are read before those given, of which the later holds.
- * Numbers are read by hand, so no locale changes what a recipe means. The text may come from the wire:
- * nothing of it is used as a format or shown other than as short printable ASCII. Called by the engine,
- * samples and server through kv.h. */
+ * A preset stands for options (recipes.def); what is given is laid over them. Called by the engine, samples
+ * and server through kv.h. */
 #include "kvcompress/recipe.h"
 
-#define MAX_DIGITS 15 /* exact in a double */
+#include "kvcompress/recipe_text.h"
 
 #define FVI_SCORER(name) extern const fvi_scorer fvi_scorer_##name;
 #include "kvcompress/scorers.def"
@@ -35,311 +33,140 @@ static const struct preset {
 #undef FVI_PRESET
 };
 
-/* A part of the text. */
-typedef struct word {
-    const char *at;
-    size_t n;
-} word;
+/* ---- names ---- */
 
-/* A word as an error shows it: short, printable. */
-typedef struct shown {
-    char text[40];
-} shown;
-
-static shown show(word w)
+static const char *scorer_name(uint32_t index)
 {
-    shown out;
-    size_t n = FVI_MIN(w.n, sizeof out.text - 4);
-    for (size_t i = 0; i < n; i++) {
-        out.text[i] = w.at[i] >= ' ' && w.at[i] <= '~' ? w.at[i] : '?';
-    }
-    memcpy(out.text + n, w.n > n ? "..." : "", w.n > n ? 4 : 1);
-    return out;
+    return index < FVI_COUNT(scorers) ? scorers[index]->name : NULL;
 }
 
-static bool is_word(word w, const char *text)
+static const char *budget_name(uint32_t index)
 {
-    return strlen(text) == w.n && memcmp(w.at, text, w.n) == 0;
+    return index < FVI_COUNT(budgets) ? budgets[index]->name : NULL;
 }
 
-static bool ends_with(word w, const char *end)
+static const char *kind_name(uint32_t index)
 {
-    size_t n = strlen(end);
-    return w.n >= n && memcmp(w.at + w.n - n, end, n) == 0;
+    return fvi_codec_at(index) != NULL ? fvi_codec_at(index)->name : NULL;
 }
 
-/* Digits, or digits with a point in between; at most MAX_DIGITS of them. */
-static bool read_decimal(word w, double *out)
+static const char *preset_name(uint32_t index)
 {
-    double value = 0, unit = 1;
-    uint32_t n_digit = 0;
-    bool has_point = false;
-    for (size_t i = 0; i < w.n; i++) {
-        if (w.at[i] == '.' && !has_point) {
-            has_point = true;
-            continue;
-        }
-        if (w.at[i] < '0' || w.at[i] > '9' || ++n_digit > MAX_DIGITS) {
-            return false;
-        }
-        value = value * 10 + (w.at[i] - '0');
-        unit *= has_point ? 10 : 1;
-    }
-    *out = value / unit;
-    return n_digit > 0 && w.at[w.n - 1] != '.';
+    return index < FVI_COUNT(presets) ? presets[index].name : NULL;
 }
 
-static bool read_integer(word w, uint64_t most, uint64_t *out)
+static const struct {
+    const char *table;
+    const char *(*name)(uint32_t index);
+} tables[] = {{"presets", preset_name},
+              {"scores", scorer_name},
+              {"budgets", budget_name},
+              {"kinds", kind_name}};
+
+const char *fovea_recipe_name(const char *table, uint32_t index)
 {
-    uint64_t value = 0;
-    for (size_t i = 0; i < w.n; i++) {
-        uint64_t digit = (uint64_t)(w.at[i] - '0');
-        if (w.at[i] < '0' || w.at[i] > '9' || __builtin_mul_overflow(value, 10, &value) ||
-            __builtin_add_overflow(value, digit, &value)) {
-            return false;
+    for (uint32_t i = 0; table != NULL && i < FVI_COUNT(tables); i++) {
+        if (strcmp(table, tables[i].table) == 0) {
+            return tables[i].name(index);
         }
     }
-    *out = value;
-    return w.n > 0 && value <= most;
+    return NULL;
 }
 
-/* ---- options ---- */
-
-static fovea_status bad_value(fovea_error *err, const char *key, word value, const char *want)
+/* Where a name stands in its table; it is one of it, or NULL: UINT32_MAX. */
+static uint32_t index_of(const char *(*name_at)(uint32_t), const char *name)
 {
-    return FVI_FAIL(err, FOVEA_ERR_ARG, "recipe: %s=%s: %s", key, show(value).text, want);
-}
-
-static fovea_status set_score(fvi_recipe *recipe, word value, fovea_error *err)
-{
-    for (uint32_t i = 0; i < FVI_COUNT(scorers); i++) {
-        if (is_word(value, scorers[i]->name)) {
-            recipe->scorer = scorers[i];
-            return FOVEA_OK;
+    for (uint32_t i = 0; name != NULL && name_at(i) != NULL; i++) {
+        if (strcmp(name_at(i), name) == 0) {
+            return i;
         }
     }
-    return bad_value(err, "score", value, "there is no such score");
+    return UINT32_MAX;
 }
 
-static fovea_status set_budget(fvi_recipe *recipe, word value, fovea_error *err)
-{
-    for (uint32_t i = 0; i < FVI_COUNT(budgets); i++) {
-        if (is_word(value, budgets[i]->name)) {
-            recipe->budget = budgets[i];
-            return FOVEA_OK;
-        }
-    }
-    return bad_value(err, "budget", value, "there is no such budget");
-}
+/* ---- making out what was said ---- */
 
-static fovea_status set_keep(fvi_recipe *recipe, word value, fovea_error *err)
+static void make_parts(const fovea_recipe *all, fvi_recipe *out)
 {
-    if (!read_decimal(value, &recipe->amount) || recipe->amount <= 0 || recipe->amount > 1) {
-        return bad_value(err, "keep", value, "a share above 0 and up to 1 is wanted");
-    }
-    recipe->unit = FVI_BUDGET_KEEP;
-    return FOVEA_OK;
-}
-
-static fovea_status set_bytes(fvi_recipe *recipe, word value, fovea_error *err)
-{
-    static const struct unit {
-        const char *name;
-        fvi_budget_unit unit;
-        double factor;
-    } units[] = {
-        {"%", FVI_BUDGET_PERCENT, 1},      {"KiB", FVI_BUDGET_BYTES, 0x1p10},
-        {"MiB", FVI_BUDGET_BYTES, 0x1p20}, {"GiB", FVI_BUDGET_BYTES, 0x1p30},
-        {"", FVI_BUDGET_BYTES, 1},
-    };
-    uint32_t i = 0;
-    while (!ends_with(value, units[i].name)) {
-        i++;
-    }
-    word number = {.at = value.at, .n = value.n - strlen(units[i].name)};
-    if (!read_decimal(number, &recipe->amount) || recipe->amount <= 0 ||
-        recipe->amount * units[i].factor > 0x1p53) {
-        return bad_value(err, "bytes", value,
-                         "a percentage, or bytes with KiB, MiB or GiB is wanted");
-    }
-    recipe->amount *= units[i].factor;
-    recipe->unit = units[i].unit;
-    return FOVEA_OK;
-}
-
-static fovea_status set_kind(fvi_recipe *recipe, fovea_modality modality, const char *key,
-                             word value, fovea_error *err)
-{
-    for (uint32_t i = 0; fvi_codec_at(i) != NULL; i++) {
-        if (is_word(value, fvi_codec_at(i)->name)) {
-            recipe->codec[modality] = fvi_codec_at(i);
-            return FOVEA_OK;
-        }
-    }
-    return bad_value(err, key, value, "there is no such storage kind");
-}
-
-static fovea_status set_vision(fvi_recipe *recipe, word value, fovea_error *err)
-{
-    return set_kind(recipe, FOVEA_MODALITY_VISION, "vision", value, err);
-}
-
-static fovea_status set_text(fvi_recipe *recipe, word value, fovea_error *err)
-{
-    return set_kind(recipe, FOVEA_MODALITY_TEXT, "text", value, err);
-}
-
-static fovea_status set_recent(fvi_recipe *recipe, word value, fovea_error *err)
-{
-    if (!read_decimal(value, &recipe->recent) || recipe->recent > 1) {
-        return bad_value(err, "recent", value, "a share from 0 to 1 is wanted");
-    }
-    return FOVEA_OK;
-}
-
-static fovea_status set_tokens(uint32_t *out, const char *key, word value, fovea_error *err)
-{
-    uint64_t n;
-    if (!read_integer(value, 1000000, &n)) {
-        return bad_value(err, key, value, "a number of tokens up to 1000000 is wanted");
-    }
-    *out = (uint32_t)n;
-    return FOVEA_OK;
-}
-
-static fovea_status set_sinks(fvi_recipe *recipe, word value, fovea_error *err)
-{
-    return set_tokens(&recipe->n_sink, "sinks", value, err);
-}
-
-static fovea_status set_exact(fvi_recipe *recipe, word value, fovea_error *err)
-{
-    return set_tokens(&recipe->n_exact, "exact", value, err);
-}
-
-static fovea_status set_seed(fvi_recipe *recipe, word value, fovea_error *err)
-{
-    if (!read_integer(value, UINT64_MAX, &recipe->seed)) {
-        return bad_value(err, "seed", value, "a whole number below 2^64 is wanted");
-    }
-    return FOVEA_OK;
-}
-
-static const struct option {
-    const char *key;
-    fovea_status (*set)(fvi_recipe *, word, fovea_error *);
-} options[] = {
-    {"score", set_score},   {"budget", set_budget}, {"keep", set_keep},     {"bytes", set_bytes},
-    {"vision", set_vision}, {"text", set_text},     {"recent", set_recent}, {"sinks", set_sinks},
-    {"exact", set_exact},   {"seed", set_seed},
-};
-
-static fovea_status read_option(fvi_recipe *recipe, word w, uint32_t *seen, fovea_error *err)
-{
-    const char *equals = w.n > 0 ? memchr(w.at, '=', w.n) : NULL;
-    if (equals == NULL) {
-        return FVI_FAIL(err, FOVEA_ERR_ARG, "recipe: '%s' is no option of the form key=value",
-                        show(w).text);
-    }
-    word key = {.at = w.at, .n = (size_t)(equals - w.at)};
-    word value = {.at = equals + 1, .n = w.n - key.n - 1};
-    for (uint32_t i = 0; i < FVI_COUNT(options); i++) {
-        if (!is_word(key, options[i].key)) {
-            continue;
-        }
-        if ((*seen & (1u << i)) != 0) {
-            return FVI_FAIL(err, FOVEA_ERR_ARG, "recipe: '%s' stands twice", options[i].key);
-        }
-        *seen |= 1u << i;
-        return options[i].set(recipe, value, err);
-    }
-    return FVI_FAIL(err, FOVEA_ERR_ARG, "recipe: '%s' is no option", show(key).text);
-}
-
-static fovea_status read_options(fvi_recipe *recipe, word text, fovea_error *err)
-{
-    uint32_t seen = 0;
-    fvi_budget_unit had = recipe->unit;
-    while (true) {
-        const char *comma = text.n > 0 ? memchr(text.at, ',', text.n) : NULL;
-        word w = {.at = text.at, .n = comma != NULL ? (size_t)(comma - text.at) : text.n};
-        fvi_budget_unit unit = recipe->unit;
-        FVI_TRY(read_option(recipe, w, &seen, err));
-        if (unit != had && unit != recipe->unit) {
-            return FVI_FAIL(err, FOVEA_ERR_ARG,
-                            "recipe: keep= and bytes= exclude each other at '%s'", show(w).text);
-        }
-        if (comma == NULL) {
-            return FOVEA_OK;
-        }
-        text = (word){.at = comma + 1, .n = text.n - w.n - 1};
+    const fovea_recipe_part *both = &all->both;
+    const fovea_recipe_part *parts[FOVEA_N_MODALITY] = {&all->text, &all->vision};
+    for (uint32_t m = 0; m < FOVEA_N_MODALITY; m++) {
+        const fovea_recipe_part *own = parts[m];
+        bool has_recent = own->recent > 0 || (own->zeros & FOVEA_RECIPE_ZERO_RECENT) != 0;
+        bool has_protect = own->protect > 0 || (own->zeros & FOVEA_RECIPE_ZERO_PROTECT) != 0;
+        uint32_t kind = index_of(kind_name, own->kind != NULL ? own->kind : both->kind);
+        out->codec[m] = fvi_codec_at(kind);
+        out->recent[m] = has_recent ? own->recent : both->recent;
+        out->recent_apart = out->recent_apart || has_recent;
+        out->protect[m] = has_protect ? own->protect : both->protect;
     }
 }
 
-/* The preset's own options, and what is left of the text behind it. */
-static fovea_status read_preset(fvi_recipe *recipe, word *text, fovea_error *err)
+static void make_total(const fovea_recipe *all, fvi_recipe *out)
 {
-    size_t n = 0;
-    while (n < text->n && strchr(":,=", text->at[n]) == NULL) {
-        n++;
+    if (all->both.keep > 0) {
+        out->unit = FVI_BUDGET_KEEP;
+        out->amount = all->both.keep;
+    } else if (all->percent > 0) {
+        out->unit = FVI_BUDGET_PERCENT;
+        out->amount = all->percent;
+    } else if (all->bytes > 0) {
+        out->unit = FVI_BUDGET_BYTES;
+        out->amount = all->bytes;
     }
-    if (n < text->n && text->at[n] != ':') {
-        return FOVEA_OK;
-    }
-    word name = {.at = text->at, .n = n};
-    for (uint32_t i = 0; i < FVI_COUNT(presets); i++) {
-        if (is_word(name, presets[i].name)) {
-            word own = {.at = presets[i].options, .n = strlen(presets[i].options)};
-            if (own.n > 0) {
-                FVI_TRY(read_options(recipe, own, err));
-            }
-            if (n < text->n) {
-                *text = (word){.at = text->at + n + 1, .n = text->n - n - 1};
-            } else {
-                *text = (word){.at = NULL, .n = 0};
-            }
-            return FOVEA_OK;
-        }
-    }
-    return FVI_FAIL(err, FOVEA_ERR_ARG, "recipe: '%s' is no preset (none, vl-cache, ..)",
-                    show(name).text);
 }
 
-static fovea_status parse(const char *text, fvi_recipe *recipe, fovea_error *err)
+/* Refuses what does not go together, and says why. */
+static fovea_status check(const fvi_recipe *self, fovea_error *err)
 {
-    size_t n = strnlen(text, sizeof recipe->text);
-    if (n == sizeof recipe->text) {
-        return FVI_FAIL(err, FOVEA_ERR_ARG, "recipe: longer than %zu bytes",
-                        sizeof recipe->text - 1);
-    }
-    memcpy(recipe->text, text, n);
-    word rest = {.at = text, .n = n};
-    FVI_TRY(read_preset(recipe, &rest, err));
-    if (rest.at != NULL) {
-        FVI_TRY(read_options(recipe, rest, err));
-    }
-    if (recipe->scorer != NULL && recipe->unit == FVI_BUDGET_NONE) {
+    if (self->scorer != NULL && self->unit == FVI_BUDGET_NONE) {
         return FVI_FAIL(err, FOVEA_ERR_ARG,
-                        "recipe: score '%s' needs keep= or bytes=", recipe->scorer->name);
+                        "recipe: score '%s' needs keep= or bytes=", self->scorer->name);
     }
-    if (recipe->scorer == NULL && recipe->unit != FVI_BUDGET_NONE) {
+    if (self->scorer == NULL && self->unit != FVI_BUDGET_NONE) {
         return FVI_FAIL(err, FOVEA_ERR_ARG, "recipe: %s= needs a preset or score=",
-                        recipe->unit == FVI_BUDGET_KEEP ? "keep" : "bytes");
+                        self->unit == FVI_BUDGET_KEEP ? "keep" : "bytes");
     }
-    if (recipe->scorer == NULL && recipe->budget != NULL) {
+    if (self->scorer == NULL && self->budget != NULL) {
         return FVI_FAIL(err, FOVEA_ERR_ARG,
-                        "recipe: budget '%s' needs a preset or score=", recipe->budget->name);
+                        "recipe: budget '%s' needs a preset or score=", self->budget->name);
     }
-    if (recipe->scorer != NULL && recipe->budget == NULL) {
-        recipe->budget = budgets[0];
+    return FOVEA_OK;
+}
+
+static fovea_status make(const fovea_recipe *given, fvi_recipe *out, fovea_error *err)
+{
+    fovea_recipe all = {.size = sizeof all, .both.recent = 0.1};
+    uint32_t preset = index_of(preset_name, given->preset);
+    if (preset != UINT32_MAX) {
+        fovea_recipe own;
+        FVI_TRY(fvi_recipe_read(presets[preset].options, &own, err));
+        fvi_recipe_overlay(&all, &own);
+    }
+    fvi_recipe_overlay(&all, given);
+    uint32_t scorer = index_of(scorer_name, all.score), budget = index_of(budget_name, all.budget);
+    out->scorer = scorer != UINT32_MAX ? scorers[scorer] : NULL;
+    out->budget = budget != UINT32_MAX ? budgets[budget] : NULL;
+    out->n_sink = all.sinks;
+    out->n_exact = all.exact;
+    out->seed = all.seed;
+    make_total(&all, out);
+    make_parts(&all, out);
+    FVI_TRY(check(out, err));
+    if (out->scorer != NULL && out->budget == NULL) {
+        out->budget = budgets[0];
     }
     return FOVEA_OK;
 }
 
 fovea_status fvi_recipe_parse(const char *text, fvi_recipe *out, fovea_error *err)
 {
-    fvi_recipe recipe = {.recent = 0.1};
-    FVI_TRY(parse(text == NULL || text[0] == '\0' ? "none" : text, &recipe, err));
+    const char *own = text == NULL || text[0] == '\0' ? "none" : text;
+    fovea_recipe given;
+    fvi_recipe recipe = {.text = ""};
+    FVI_TRY(fvi_recipe_read(own, &given, err));
+    FVI_TRY(make(&given, &recipe, err));
+    memcpy(recipe.text, own, strlen(own));
     *out = recipe;
     return FOVEA_OK;
 }
@@ -361,22 +188,36 @@ fovea_status fovea_recipe_check(const char *recipe, fovea_error *err)
     return fvi_recipe_parse(recipe, &parsed, err);
 }
 
-const char *fovea_recipe_name(const char *table, uint32_t index)
+fovea_status fovea_recipe_parse(const char *text, fovea_recipe *out, fovea_error *err)
 {
-    if (table == NULL) {
-        return NULL;
+    fovea_recipe given;
+    FVI_TRY(fovea_recipe_check(text, err));
+    FVI_TRY(fvi_recipe_read(text == NULL || text[0] == '\0' ? "none" : text, &given, err));
+    if (out == NULL || !fvi_struct_out(out, &given, sizeof given)) {
+        return FVI_FAIL(err, FOVEA_ERR_ARG, "recipe: out is NULL, or its size is wrong");
     }
-    if (strcmp(table, "presets") == 0) {
-        return index < FVI_COUNT(presets) ? presets[index].name : NULL;
+    return FOVEA_OK;
+}
+
+fovea_status fovea_recipe_format(const fovea_recipe *recipe, char *text, size_t n, fovea_error *err)
+{
+    fovea_recipe given;
+    char own[FOVEA_RECIPE_MAX_BYTES];
+    if (recipe == NULL || !fvi_struct_in(&given, sizeof given, recipe)) {
+        return FVI_FAIL(err, FOVEA_ERR_ARG, "recipe: it is NULL, or its size is wrong");
     }
-    if (strcmp(table, "scores") == 0) {
-        return index < FVI_COUNT(scorers) ? scorers[index]->name : NULL;
+    static const uint64_t nothing[FVI_COUNT(given.both.reserved)] = {0};
+    if (memcmp(given.both.reserved, nothing, sizeof nothing) != 0 ||
+        memcmp(given.text.reserved, nothing, sizeof nothing) != 0 ||
+        memcmp(given.vision.reserved, nothing, sizeof nothing) != 0) {
+        return FVI_FAIL(err, FOVEA_ERR_ARG, "recipe: reserved is not 0");
     }
-    if (strcmp(table, "budgets") == 0) {
-        return index < FVI_COUNT(budgets) ? budgets[index]->name : NULL;
+    FVI_TRY(fvi_recipe_write(&given, own, sizeof own, err));
+    FVI_TRY(fovea_recipe_check(own, err));
+    size_t n_own = strlen(own) + 1;
+    if (n_own > n) {
+        return FVI_FAIL(err, FOVEA_ERR_LIMIT, "recipe: %zu bytes hold it, not %zu", n_own, n);
     }
-    if (strcmp(table, "kinds") == 0) {
-        return fvi_codec_at(index) != NULL ? fvi_codec_at(index)->name : NULL;
-    }
-    return NULL;
+    memcpy(text, own, n_own);
+    return FOVEA_OK;
 }

@@ -1,6 +1,9 @@
 /* recipe.h - a parsed recipe, and the tables it names: scorers.def, budgets.def, codecs.def, mergers.def,
  * recipes.def.
  *
+ * recipe_text.h says what a text gives; here it is laid over its preset and made out: names are entries of
+ * tables, every value is there.
+ *
  * Grammar and meaning: sdk/include/fovea/kv.h. Called by the engine and the public functions of kv.h.
  * Threads: any; a recipe is plain data. */
 #ifndef FOVEA_KVCOMPRESS_RECIPE_H
@@ -16,16 +19,16 @@ typedef enum fvi_budget_unit {
     FVI_BUDGET_BYTES,    /* absolute */
 } fvi_budget_unit;
 
-#define FVI_RECIPE_MAX_TEXT 256
-
 typedef struct fvi_recipe {
-    char text[FVI_RECIPE_MAX_TEXT]; /* as given */
+    char text[FOVEA_RECIPE_MAX_BYTES]; /* as given */
     const fvi_scorer *scorer;
     const fvi_budget *budget;
     fvi_budget_unit unit;
     double amount;                            /* share, percent or bytes */
     const fvi_codec *codec[FOVEA_N_MODALITY]; /* NULL: the base kind */
-    double recent;                            /* share of the budget for the latest tokens */
+    double recent[FOVEA_N_MODALITY];          /* share of the budget for the latest tokens */
+    bool recent_apart;                        /* of each modality, else of the prompt: all equal */
+    uint32_t protect[FOVEA_N_MODALITY];       /* latest tokens that are always kept */
     uint32_t n_sink;                          /* first tokens that are always kept */
     uint32_t n_exact;                         /* first tokens that are, and in the base kind */
     uint64_t seed;

@@ -52,18 +52,56 @@ void fvi_select_sort(const float *scores, uint32_t n, uint32_t *sort)
     } /* an even number of passes: the result is back in sort[0..n) */
 }
 
-static uint32_t window_of(const fvi_select *self, uint32_t k)
+/* The latest tokens of a list, of one modality or of any: they come before the scores as the budget grows. */
+typedef struct window {
+    double share; /* of the budget */
+    uint8_t modality;
+    bool any;
+    uint32_t n;  /* tokens that went into it */
+    uint32_t at; /* all from here on are in it or of another modality */
+} window;
+
+/* How many tokens a window has in a budget of k. */
+static uint32_t window_of(const fvi_select *self, const window *w, uint32_t k)
 {
-    double share = ceil(self->recipe->recent * k - 1e-9);
+    double share = ceil(w->share * k - 1e-9);
     uint32_t n = share <= 0 ? 0 : (uint32_t)share;
     return FVI_MIN(n, k - self->n_always);
 }
 
+/* The token by which a window grows with a budget of k; n_token: it does not grow, or has taken all. */
+static uint32_t grow_window(const fvi_select *self, window *w, uint32_t k)
+{
+    if (window_of(self, w, k) <= w->n) {
+        return self->n_token;
+    }
+    w->n++;
+    while (w->at > 0) {
+        if (self->modality[--w->at] == w->modality || w->any) {
+            return w->at;
+        }
+    }
+    return self->n_token;
+}
+
+static uint32_t set_windows(const fvi_select *self, window windows[FOVEA_N_MODALITY])
+{
+    for (uint32_t m = 0; m < FOVEA_N_MODALITY; m++) {
+        windows[m] = (window){.share = self->recipe->recent[m],
+                              .modality = (uint8_t)m,
+                              .any = !self->recipe->recent_apart,
+                              .at = self->n_token};
+    }
+    return self->recipe->recent_apart ? FOVEA_N_MODALITY : 1;
+}
+
 static void order_list(fvi_select *self, uint32_t list)
 {
-    uint32_t n = self->n_token, n_done = 0, n_window = 0, at = 0;
+    uint32_t n = self->n_token, n_done = 0, at = 0;
     uint32_t *order = self->order + (size_t)list * n;
     uint32_t *n_vision = self->n_vision + (size_t)list * n;
+    window windows[FOVEA_N_MODALITY];
+    uint32_t n_window = set_windows(self, windows);
     fvi_select_sort(self->scores + (size_t)list * n, n, self->sort);
     uint8_t *taken = (uint8_t *)(self->sort + n); /* the sort is through with it */
     memcpy(taken, self->always, n);
@@ -74,8 +112,8 @@ static void order_list(fvi_select *self, uint32_t list)
     }
     while (n_done < n) {
         uint32_t next = n;
-        if (window_of(self, n_done + 1) > n_window) {
-            next = n - ++n_window;
+        for (uint32_t w = 0; w < n_window && next == n; w++) {
+            next = grow_window(self, &windows[w], n_done + 1);
         }
         if (next == n || taken[next] != 0) {
             while (taken[self->sort[at]] != 0) {

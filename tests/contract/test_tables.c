@@ -307,7 +307,7 @@ static void test_mergers(void **state)
 static void run_recipe(scene *s, const fvi_scorer *scorer, const fvi_budget *budget,
                        const char *vision, const char *text)
 {
-    char recipe_text[FVI_RECIPE_MAX_TEXT];
+    char recipe_text[FOVEA_RECIPE_MAX_BYTES];
     bool chooses = budget->choose != NULL; /* kinds too, and only under bytes= */
     bool by_bytes = rng_below(&s->r, 2) == 0 || chooses;
     int n = snprintf(recipe_text, sizeof recipe_text, "score=%s,budget=%s,%s=%s%u%s", scorer->name,

@@ -33,7 +33,7 @@ static void run(const fuzz_bytes *input, const char *dir)
         }
         return;
     }
-    if (!isfinite(recipe.amount) || recipe.amount < 0.0 || !(recipe.recent >= 0.0 && recipe.recent <= 1.0) ||
+    if (!isfinite(recipe.amount) || recipe.amount < 0.0 || !(recipe.recent[0] >= 0.0 && recipe.recent[0] <= 1.0) || !(recipe.recent[1] >= 0.0 && recipe.recent[1] <= 1.0) ||
         (recipe.unit == FVI_BUDGET_KEEP && !(recipe.amount > 0.0 && recipe.amount <= 1.0)) ||
         (recipe.unit != FVI_BUDGET_NONE && recipe.amount <= 0.0)) {
         abort();

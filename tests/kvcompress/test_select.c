@@ -82,6 +82,64 @@ static void test_selection_by_hand(void **state)
     bench_close(&b);
 }
 
+static fvi_kv_plan *plan_of_mass(bench *b, const char *text, const float *mass, uint32_t n)
+{
+    memcpy(b->obs->plane[FVI_PLANE_WINDOW_MASS], mass, n * sizeof *mass);
+    return plan_of(b, text);
+}
+
+static void check_kept(const fvi_kv_plan *plan, const char *want)
+{
+    for (uint32_t t = 0; t < plan->n_token; t++) {
+        if (is_kept(plan, 0, t) != (want[t] == 'x')) {
+            fail_msg("token %u of %s", t, want);
+        }
+    }
+}
+
+/* Windows and protection of one modality, by hand: text 0-2, image 3-8, text 9-11. */
+static void test_each_modality(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *recipe, *want;
+    } cases[] = {
+        /* scores alone: 4, 6, 5, 1, then the ties from below */
+        {"score=post-vision,keep=0.3333,recent=0", ".x..xxx....."},
+        /* a window of the prompt: the last ceil(0.5 * 4) tokens */
+        {"score=post-vision,keep=0.3333,recent=0.5", "....x.x...xx"},
+        /* of each modality: the last two of text, then of the image; nothing is left for scores */
+        {"score=post-vision,keep=0.3333,text.recent=0.5,vision.recent=0.5", ".......xx.xx"},
+        {"score=post-vision,keep=0.3333,recent=0,vision.recent=0.5", "....x.xxx..."},
+        {"score=post-vision,keep=0.3333,recent=0,text.recent=0.25", "....xxx....x"},
+        {"score=post-vision,keep=0.3333,recent=0,text.protect=2", "....x.x...xx"},
+        {"score=post-vision,keep=0.5,recent=0,text.protect=4", "..x.x.x..xxx"},
+        {"score=post-vision,keep=0.5,recent=0,text.protect=all", "xxx......xxx"},
+        {"score=post-vision,keep=0.6666,recent=0,text.protect=all", "xxx.x.x..xxx"},
+        {"score=post-vision,keep=0.25,recent=0,vision.protect=1", "....x.x.x..."},
+        {"score=post-vision,keep=0.3333,recent=0,protect=1", "....x.x.x..x"},
+        /* what is protected is kept beyond the budget, in every list */
+        {"score=post-vision,keep=0.1,recent=0,vision.protect=all", "...xxxxxx..."},
+    };
+    static const float mass[12] = {1, 4, 1, 2, 9, 5, 7, 1, 1, 1, 1, 1};
+    bench b;
+    bench_open(&b, 6);
+    test_geom_same(&b.g, 1, 1, 16, FOVEA_KIND_F16);
+    bench_pool(&b);
+    test_prompt_add(&b.prompt, FOVEA_MODALITY_TEXT, 3);
+    test_prompt_add(&b.prompt, FOVEA_MODALITY_VISION, 6);
+    test_prompt_add(&b.prompt, FOVEA_MODALITY_TEXT, 3);
+    prefill(&b, false);
+    assert_int_equal(
+        fvi_kv_obs_new(&fvi_alloc_default, &b.g.geom, 12, FVI_NEED_WINDOW_MASS, &b.obs), FOVEA_OK);
+    for (uint32_t i = 0; i < FVI_COUNT(cases); i++) {
+        fvi_kv_plan *plan = plan_of_mass(&b, cases[i].recipe, mass, 12);
+        check_kept(plan, cases[i].want);
+        fvi_kv_plan_free(&plan);
+    }
+    bench_close(&b);
+}
+
 /* A smaller budget keeps a subset of what a larger one keeps. */
 static void test_budgets_nest(void **state)
 {
@@ -156,9 +214,8 @@ static void test_density_budget(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_always_kept),
-        cmocka_unit_test(test_selection_by_hand),
-        cmocka_unit_test(test_budgets_nest),
+        cmocka_unit_test(test_always_kept),    cmocka_unit_test(test_selection_by_hand),
+        cmocka_unit_test(test_each_modality),  cmocka_unit_test(test_budgets_nest),
         cmocka_unit_test(test_density_budget),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -18,7 +18,8 @@
  *                     of it is held after the plan; below a floor that depends on the prompt it is refused.
  *                     Where everything fits, everything stays, and from 100% on nothing is dropped: that
  *                     is the nominal cache, metadata comes on top
- *   vision=K, text=K  storage kind of kept tokens (f32 with f32 precision); may stand alone, then nothing
+ *   kind=K, vision=K, text=K
+ *                     storage kind of kept tokens (f32 with f32 precision); may stand alone, then nothing
  *                     is dropped:
  *                       f16; int8, int4, int2: scales per token and 64 channels;
  *                       int4-chan, int2-chan: per channel and 64 to 127 tokens, and per token where a list
@@ -26,10 +27,16 @@
  *                       int4-kivi, int2-kivi: keys per channel, values per token;
  *                       int4-rot, int2-rot: per token, rotated before
  *   recent=F          share of each list's budget that always goes to the latest tokens (default 0.1)
+ *   protect=all|none|N
+ *                     tokens that are always kept beside the prompt's first one: all, or the latest N
+ *                     (default none)
  *   sinks=N           first tokens that are always kept (default 0)
  *   exact=N           first tokens that are always kept, and as they are (f16) whatever vision= and text=
  *                     say (default 0): keys of first tokens stand out, a low kind serves them badly
  *   seed=N            for the scorer `random`
+ * text.KEY= and vision.KEY= say the same of one modality: kind (vision= stands for vision.kind=), recent (a
+ * window of that modality's own latest tokens; text's comes first) and protect. They beat KEY= wherever they
+ * stand; KEY= beats what a preset says of either.
  * A score needs keep= or bytes=, and the other way round. Equal scores: the lower position stays.
  * Presets: none, streaming, random, vl-cache; fovea (our own; bytes= only, it chooses kinds itself); by
  * published methods: snapkv, h2o, tova, l2, keydiff, expected, criticalkv, fastgen, pyramidkv, adakv, cake,
@@ -48,6 +55,47 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+#define FOVEA_RECIPE_MAX_BYTES 1024       /* of a recipe's text, its end included */
+#define FOVEA_RECIPE_ALL       UINT32_MAX /* protect: all tokens of the modality */
+
+/* Bits of `zeros`: the field is 0 and meant so, which beats what the preset says. */
+typedef enum fovea_recipe_zero {
+    FOVEA_RECIPE_ZERO_RECENT = 1, /* of a part */
+    FOVEA_RECIPE_ZERO_PROTECT = 2,
+    FOVEA_RECIPE_ZERO_SINKS = 4, /* of the recipe */
+    FOVEA_RECIPE_ZERO_EXACT = 8,
+    FOVEA_RECIPE_ZERO_SEED = 16,
+} fovea_recipe_zero;
+
+/* What a recipe says of both modalities, of text, of vision: the keys without and with a dot. */
+typedef struct fovea_recipe_part {
+    const char *kind;     /* vision=, text= */
+    double keep;
+    double recent;
+    uint32_t protect;     /* tokens, or FOVEA_RECIPE_ALL */
+    uint32_t zeros;
+    uint64_t reserved[4]; /* 0 */
+} fovea_recipe_part;
+
+/* A recipe field by field, as the string says it key by key: 0 and NULL stand for a key that is not given. */
+typedef struct fovea_recipe {
+    uint32_t size; /* sizeof(fovea_recipe) */
+    uint32_t zeros;
+    const char *preset; /* NULL: none */
+    const char *score, *budget;
+    double percent, bytes; /* bytes=P% and bytes=N; at most one of them and both.keep */
+    uint32_t sinks, exact;
+    uint64_t seed;
+    fovea_recipe_part both, text, vision;
+} fovea_recipe;
+
+/* The text as a struct; names are static memory. */
+FOVEA_API fovea_status fovea_recipe_parse(const char *text, fovea_recipe *out, fovea_error *err);
+/* The struct as text, for everything that takes a recipe; parsing it gives the same struct. Numbers are
+ * written with up to 15 digits. FOVEA_RECIPE_MAX_BYTES are always enough; FOVEA_ERR_LIMIT: n are not. */
+FOVEA_API fovea_status fovea_recipe_format(const fovea_recipe *recipe, char *text, size_t n,
+                                           fovea_error *err);
 
 /* Checks a recipe without a model. FOVEA_ERR_ARG with a text that names the word at fault. */
 FOVEA_API fovea_status fovea_recipe_check(const char *recipe, fovea_error *err);
