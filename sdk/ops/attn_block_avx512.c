@@ -1,41 +1,13 @@
-/* attn_block_avx512.c - blocks of query rows (attn_block_avx512.h).
+/* attn_block_avx512.c - the table of attn_block.h with AVX-512.
  *
- * Tokens are taken in chunks and tiles by their index in the list: a tile is put together from whatever
- * runs hold its tokens, so runs leave no trace. Softmax goes along with a running maximum per chunk. */
-#include "sdk/ops/attn_block_avx512.h"
+ * A bf16 block's products are of pairs of bf16, which takes a CPU that has them. Called by attn_block.c and
+ * attn_prefill.c through the table. */
+#include "sdk/ops/attn_block.h"
+#include "sdk/ops/attn_tile_avx512.h"
 #include "sdk/ops/panel_avx512.h"
 #include "sdk/ops/simd_avx512.h"
 
 #include <math.h>
-
-size_t fvi_block_scratch_at(fvi_block_scratch *s, float *at, uint32_t dk, uint32_t dv)
-{
-    size_t n = 0, dk_rounded = fvi_round_up(dk, 32), dv_rounded = fvi_round_up(dv, 16);
-    size_t widest = FVI_MAX(dk_rounded, dv_rounded);
-#define FVI_PLACE(field, type, size)                                                               \
-    (s->field = at != NULL ? (type *)(void *)(at + n) : NULL, n += fvi_round_up((size), 16))
-    FVI_PLACE(score, float, (size_t)FVI_BLOCK_ROWS *FVI_SCORES);
-    FVI_PLACE(acc, float, FVI_BLOCK_ROWS *dv_rounded);
-    FVI_PLACE(q, float, FVI_BLOCK_ROWS *dk_rounded);
-    FVI_PLACE(tile, float, FVI_TILE *widest);
-    FVI_PLACE(rows, float, FVI_TILE *widest);
-    FVI_PLACE(weight, uint32_t, (size_t)FVI_BLOCK_ROWS * FVI_CHUNK / 2);
-    FVI_PLACE(max, float, FVI_BLOCK_ROWS);
-    FVI_PLACE(sum, float, FVI_BLOCK_ROWS);
-#undef FVI_PLACE
-    return n;
-}
-
-uint32_t fvi_block_rows(uint32_t group)
-{
-    uint32_t n = FVI_MAX(1u, FVI_BLOCK_ROWS / group);
-    for (uint32_t fewer = n; fewer > 0 && fewer + 6 > n; fewer--) {
-        if (fewer * group % 6 == 0) {
-            return fewer;
-        }
-    }
-    return n;
-}
 
 /* bf16 pairs of a row: (x0, x1), (x2, x3), ... */
 FVI_INLINE __m512i pairs32(__m512 low, __m512 high)
@@ -43,7 +15,7 @@ FVI_INLINE __m512i pairs32(__m512 low, __m512 high)
     return _mm512_inserti64x4(_mm512_castsi256_si512(fvi_round_bf16(low)), fvi_round_bf16(high), 1);
 }
 
-void fvi_block_queries(fvi_attn_block *b, const float *q, size_t stride, float scale)
+static void block_queries(fvi_attn_block *b, const float *q, size_t stride, float scale)
 {
     uint32_t dk = b->source->dk, rounded = (uint32_t)fvi_round_up(dk, 32);
     __m512 factor = _mm512_set1_ps(scale);
@@ -67,12 +39,22 @@ void fvi_block_queries(fvi_attn_block *b, const float *q, size_t stride, float s
     }
 }
 
+/* Plain rows as a section. */
+static fvi_section plain_section(const fvi_kv_source *source, bool values)
+{
+    return (fvi_section){.codes = (const uint8_t *)(values ? source->v : source->k),
+                         .row_bytes = source->stride * sizeof(float),
+                         .d = values ? source->dv : source->dk,
+                         .kind = FOVEA_KIND_F32};
+}
+
 /* Rows of n tokens (FVI_TILE at most) from `first` on, dequantised: [n, stride]. */
 static void gather_rows(const fvi_kv_source *source, bool values, uint32_t first, uint32_t n,
                         float *out, size_t stride)
 {
     if (source->list == NULL) {
-        fvi_tile_rows(values ? &source->values : &source->keys, first, n, out, stride);
+        fvi_section plain = plain_section(source, values);
+        fvi_tile_rows(&plain, first, n, out, stride);
         return;
     }
     fvi_piece piece = fvi_list_seek(source->list, first);
@@ -87,7 +69,8 @@ static void key_columns(fvi_attn_block *b, uint32_t first, uint32_t n)
 {
     const fvi_kv_source *source = b->source;
     if (source->list == NULL) {
-        fvi_tile_columns(&source->keys, first, n, b->s.tile, 0, b->s.rows);
+        fvi_section plain = plain_section(source, false);
+        fvi_tile_columns(&plain, first, n, b->s.tile, 0, b->s.rows);
         return;
     }
     fvi_piece piece = fvi_list_seek(source->list, first);
@@ -139,62 +122,35 @@ static void value_pairs(fvi_attn_block *b, uint32_t first, uint32_t n)
     }
 }
 
-static uint32_t block_tokens(const fvi_attn_block *b)
+static void block_scores(fvi_attn_block *b, uint32_t first, uint32_t n, float *score)
 {
-    return fvi_block_visible(b, b->m - 1);
-}
-
-void fvi_block_scores(fvi_attn_block *b, uint32_t first)
-{
-    uint32_t end = FVI_MIN(first + FVI_CHUNK, block_tokens(b));
     uint32_t rounded = (uint32_t)fvi_round_up(b->source->dk, 32);
-    for (uint32_t t = first; t < end; t += FVI_TILE) {
-        uint32_t n = FVI_MIN(FVI_TILE, end - t);
-        fvi_panel dot = {.a = b->s.q,
-                         .a_stride = b->bf16 ? rounded / 2 : rounded,
-                         .b = b->s.tile,
-                         .b_stride = FVI_TILE,
-                         .c = b->s.score + (t - first),
-                         .c_stride = FVI_SCORES,
-                         .m = b->m,
-                         .n = (uint32_t)fvi_round_up(n, 16)};
-        if (b->bf16) {
-            key_pairs(b, t, n);
-            dot.k = rounded / 2;
-            fvi_panel_bf16(&dot);
-        } else {
-            key_columns(b, t, n);
-            dot.k = b->source->dk;
-            fvi_panel_f32(&dot);
-        }
+    fvi_panel dot = {.a = b->s.q,
+                     .a_stride = b->bf16 ? rounded / 2 : rounded,
+                     .b = b->s.tile,
+                     .b_stride = FVI_TILE,
+                     .c = score,
+                     .c_stride = FVI_SCORES,
+                     .m = b->m,
+                     .n = (uint32_t)fvi_round_up(n, 16)};
+    if (b->bf16) {
+        key_pairs(b, first, n);
+        dot.k = rounded / 2;
+        fvi_panel_bf16(&dot);
+    } else {
+        key_columns(b, first, n);
+        dot.k = b->source->dk;
+        fvi_panel_f32(&dot);
     }
 }
 
-/* The largest of n scores. */
-FVI_INLINE float max_of(const float *score, uint32_t n)
+static float largest(const float *score, uint32_t n)
 {
     __m512 top = _mm512_set1_ps(-INFINITY);
     for (uint32_t t = 0; t < n; t += 16) {
         top = _mm512_mask_max_ps(top, fvi_mask16(n - t), top, _mm512_loadu_ps(score + t));
     }
     return fvi_max1(top);
-}
-
-/* Scores of n tokens become exp(score - max), zero behind them up to `end`; returns their sum. */
-FVI_INLINE float exponentials(float *score, uint32_t n, uint32_t end, float max)
-{
-    __m512 top = _mm512_set1_ps(max), total = _mm512_setzero_ps();
-    uint32_t t = 0;
-    for (; t < n; t += 16) {
-        __m512 x = fvi_exp16(_mm512_sub_ps(_mm512_loadu_ps(score + t), top));
-        x = _mm512_maskz_mov_ps(fvi_mask16(n - t), x);
-        total = _mm512_add_ps(total, x);
-        _mm512_storeu_ps(score + t, x);
-    }
-    for (; t < end; t += 16) {
-        _mm512_storeu_ps(score + t, _mm512_setzero_ps());
-    }
-    return fvi_sum1(total);
 }
 
 /* bf16 of n exponentials (positive, no NaN that matters): half a unit up, then cut. */
@@ -214,96 +170,72 @@ FVI_INLINE void pack_weights(uint32_t *out, const float *e, uint32_t n)
     }
 }
 
-/* Takes the chunk's scores into the running softmax: exponentials in place, acc rescaled. */
-static void soften(fvi_attn_block *b, uint32_t first, uint32_t end, size_t dv_rounded)
+static float exponentials(float *score, uint32_t n, uint32_t end, float max, uint32_t *packed)
 {
-    for (uint32_t i = 0; i < b->m; i++) {
-        float *score = b->s.score + (size_t)i * FVI_SCORES;
-        uint32_t visible = fvi_block_visible(b, i);
-        uint32_t n = visible > first ? FVI_MIN(visible, end) - first : 0;
-        float factor = 1.0f;
-        if (n > 0) {
-            float max = FVI_MAX(b->s.max[i], max_of(score, n));
-            factor = expf(b->s.max[i] - max);
-            b->s.max[i] = max;
-        }
-        float sum = exponentials(score, n, end - first, b->s.max[i]);
-        b->s.sum[i] = b->s.sum[i] * factor + sum;
-        if (factor != 1.0f) {
-            float *acc = b->s.acc + i * dv_rounded;
-            for (size_t c = 0; c < dv_rounded; c += 16) {
-                __m512 x = _mm512_mul_ps(_mm512_loadu_ps(acc + c), _mm512_set1_ps(factor));
-                _mm512_storeu_ps(acc + c, x);
-            }
-        }
-        if (b->bf16) {
-            pack_weights(b->s.weight + (size_t)i * FVI_CHUNK / 2, score, end - first);
-        }
+    __m512 top = _mm512_set1_ps(max), total = _mm512_setzero_ps();
+    uint32_t t = 0;
+    for (; t < n; t += 16) {
+        __m512 x = fvi_exp16(_mm512_sub_ps(_mm512_loadu_ps(score + t), top));
+        x = _mm512_maskz_mov_ps(fvi_mask16(n - t), x);
+        total = _mm512_add_ps(total, x);
+        _mm512_storeu_ps(score + t, x);
+    }
+    for (; t < end; t += 16) {
+        _mm512_storeu_ps(score + t, _mm512_setzero_ps());
+    }
+    if (packed != NULL) {
+        pack_weights(packed, score, end);
+    }
+    return fvi_sum1(total);
+}
+
+static void block_values(fvi_attn_block *b, uint32_t first, uint32_t n, const float *score,
+                         const uint32_t *weight)
+{
+    size_t dv_rounded = fvi_round_up(b->source->dv, 16);
+    fvi_panel sum = {.b = b->s.tile,
+                     .b_stride = dv_rounded,
+                     .c = b->s.acc,
+                     .c_stride = dv_rounded,
+                     .m = b->m,
+                     .n = (uint32_t)dv_rounded,
+                     .add = true};
+    if (b->bf16) {
+        value_pairs(b, first, n);
+        sum.a = weight;
+        sum.a_stride = FVI_CHUNK / 2;
+        sum.k = (n + 1) / 2;
+        fvi_panel_bf16(&sum);
+    } else {
+        gather_rows(b->source, true, first, n, b->s.tile, dv_rounded);
+        sum.a = score;
+        sum.a_stride = FVI_SCORES;
+        sum.k = n;
+        fvi_panel_f32(&sum);
     }
 }
 
-static void add_values(fvi_attn_block *b, uint32_t first, uint32_t end, size_t dv_rounded)
+static uint64_t add_mass(float *mass, const float *score, uint32_t n, float max, float factor,
+                         float threshold)
 {
-    for (uint32_t t = first; t < end; t += FVI_TILE) {
-        uint32_t n = FVI_MIN(FVI_TILE, end - t);
-        fvi_panel sum = {.b = b->s.tile,
-                         .b_stride = dv_rounded,
-                         .c = b->s.acc,
-                         .c_stride = dv_rounded,
-                         .m = b->m,
-                         .n = (uint32_t)dv_rounded,
-                         .add = true};
-        if (b->bf16) {
-            value_pairs(b, t, n);
-            sum.a = b->s.weight + (t - first) / 2;
-            sum.a_stride = FVI_CHUNK / 2;
-            sum.k = (n + 1) / 2;
-            fvi_panel_bf16(&sum);
-        } else {
-            gather_rows(b->source, true, t, n, b->s.tile, dv_rounded);
-            sum.a = b->s.score + (t - first);
-            sum.a_stride = FVI_SCORES;
-            sum.k = n;
-            fvi_panel_f32(&sum);
-        }
+    uint64_t hits = 0;
+    __m512 top = _mm512_set1_ps(max), f = _mm512_set1_ps(factor);
+    for (uint32_t t = 0; t < n; t += 16) {
+        __mmask16 mask = fvi_mask16(n - t);
+        __m512 e = fvi_exp16(_mm512_sub_ps(_mm512_loadu_ps(score + t), top));
+        __m512 sum = _mm512_fmadd_ps(e, f, _mm512_maskz_loadu_ps(mask, mass + t));
+        _mm512_mask_storeu_ps(mass + t, mask, sum);
+        hits += (uint64_t)__builtin_popcount(
+            _mm512_mask_cmp_ps_mask(mask, e, _mm512_set1_ps(threshold), _CMP_GE_OQ));
     }
+    return hits;
 }
 
-static void start_softmax(fvi_attn_block *b)
-{
-    for (uint32_t i = 0; i < b->m; i++) {
-        b->s.max[i] = -INFINITY;
-        b->s.sum[i] = 0.0f;
-    }
-}
-
-void fvi_block_attend(fvi_attn_block *b, float *out, size_t stride)
-{
-    uint32_t dv = b->source->dv, n_token = block_tokens(b);
-    size_t dv_rounded = fvi_round_up(dv, 16);
-    start_softmax(b);
-    memset(b->s.acc, 0, b->m * dv_rounded * sizeof *b->s.acc);
-    for (uint32_t first = 0; first < n_token; first += FVI_CHUNK) {
-        uint32_t end = FVI_MIN(n_token, first + FVI_CHUNK);
-        fvi_block_scores(b, first);
-        soften(b, first, end, dv_rounded);
-        add_values(b, first, end, dv_rounded);
-    }
-    for (uint32_t i = 0; i < b->m; i++) {
-        float *to = out + i / b->group * stride + (size_t)(i % b->group) * dv;
-        const float *acc = b->s.acc + i * dv_rounded;
-        for (uint32_t c = 0; c < dv; c++) {
-            to[c] = acc[c] / b->s.sum[i];
-        }
-    }
-}
-
-void fvi_block_statistics(fvi_attn_block *b)
-{
-    uint32_t n_token = block_tokens(b);
-    start_softmax(b);
-    for (uint32_t first = 0; first < n_token; first += FVI_CHUNK) {
-        fvi_block_scores(b, first);
-        soften(b, first, FVI_MIN(n_token, first + FVI_CHUNK), 0);
-    }
-}
+const fvi_block_kernels fvi_avx512_block = {
+    .queries = block_queries,
+    .scores = block_scores,
+    .largest = largest,
+    .exponentials = exponentials,
+    .values = block_values,
+    .observe = add_mass,
+};

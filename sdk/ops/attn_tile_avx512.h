@@ -8,9 +8,6 @@
 
 #include "sdk/ops/cpu_impl.h"
 
-#define FVI_TILE  64  /* most tokens of a tile */
-#define FVI_CHUNK 512 /* tokens, by index in the list, whose softmax and sums are one unit */
-
 typedef struct fvi_section {
     const fvi_run_view *run;
     const uint8_t *codes;  /* [n_token, row_bytes] */

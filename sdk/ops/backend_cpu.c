@@ -116,15 +116,14 @@ fovea_status fvi_backend_cpu_open(const fovea_alloc *alloc, uint32_t n_thread, u
 #if FVI_HAVE_AVX2
     if ((backend->features & FOVEA_CPU_AVX2) != 0) {
         fvi_avx2_fill_rows(&backend->ops);
+        fvi_cpu_fill_blocks(backend, &fvi_avx2_block);
     }
 #endif
 #if FVI_HAVE_AVX512
     if ((backend->features & FOVEA_CPU_AVX512) != 0) {
         fvi_avx512_fill_rows(&backend->ops);
         backend->ops.attn_decode = fvi_avx512_attn_decode;
-        backend->ops.attn_prefill = fvi_avx512_attn_prefill;
-        backend->ops.attn_full = fvi_avx512_attn_full;
-        backend->ops.observe = fvi_avx512_observe;
+        fvi_cpu_fill_blocks(backend, &fvi_avx512_block);
     }
 #endif
     *out = backend;

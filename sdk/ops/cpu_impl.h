@@ -7,12 +7,17 @@
 
 #include "sdk/ops/backend.h"
 
+#define FVI_TILE  64  /* most tokens of a tile */
+#define FVI_CHUNK 512 /* tokens, by index in the list, whose softmax and sums are one unit */
+
 struct fvi_onednn;
+struct fvi_block_kernels;
 
 typedef struct fvi_cpu_impl {
     void *scratch; /* grows to the largest call, then stays */
     size_t scratch_bytes;
-    struct fvi_onednn *onednn; /* NULL without the library */
+    struct fvi_onednn *onednn;                     /* NULL without the library */
+    const struct fvi_block_kernels *block_kernels; /* attn_block.h; NULL for the C reference */
     char name[64];
 } fvi_cpu_impl;
 
@@ -36,19 +41,21 @@ typedef void (*fvi_row_fn)(const void *args, uint32_t row);
 fovea_status fvi_cpu_run_rows(fvi_backend *backend, const void *args, fvi_row_fn fn, uint32_t m,
                               uint32_t width);
 
+/* attn_prefill, attn_full and observe, with these kernels (attn_block.h). */
+void fvi_cpu_fill_blocks(fvi_backend *backend, const struct fvi_block_kernels *kernels);
+
 #if defined(__x86_64__)
 #    define FVI_HAVE_AVX2 1
 fovea_status fvi_avx2_linear(fvi_backend *backend, const fvi_linear_args *args);
 void fvi_avx2_fill_rows(fvi_ops *ops); /* norms, act, rope */
 void fvi_avx2_convert(void *dst, fvi_dtype dst_dtype, const void *src, fvi_dtype src_dtype,
                       size_t n);
+extern const struct fvi_block_kernels fvi_avx2_block;
 #    define FVI_HAVE_AVX512 1
 fovea_status fvi_avx512_linear(fvi_backend *backend, const fvi_linear_args *args);
 void fvi_avx512_fill_rows(fvi_ops *ops); /* norms, act, rope */
 fovea_status fvi_avx512_attn_decode(fvi_backend *backend, const fvi_attn_decode_args *args);
-fovea_status fvi_avx512_attn_prefill(fvi_backend *backend, const fvi_attn_prefill_args *args);
-fovea_status fvi_avx512_attn_full(fvi_backend *backend, const fvi_attn_full_args *args);
-fovea_status fvi_avx512_observe(fvi_backend *backend, const fvi_observe_args *args);
+extern const struct fvi_block_kernels fvi_avx512_block;
 void fvi_avx512_convert(void *dst, fvi_dtype dst_dtype, const void *src, fvi_dtype src_dtype,
                         size_t n);
 #else

@@ -1,18 +1,15 @@
-/* attn_prefill_avx512.c - attention of prompt blocks, of encoders, and the statistics of a window, with
- * AVX-512: each deals out blocks of query rows (attn_block_avx512.h).
+/* attn_prefill.c - attention of prompt blocks, of encoders, and the statistics of a window: each deals out
+ * blocks of query rows (attn_block.h) to the instruction set that the backend was opened with.
  *
  * Products are bf16 where the CPU has them, unless the cache is f32: then everything is. Called through
  * the table of operations. */
-#include "sdk/ops/attn_block_avx512.h"
-#include "sdk/ops/simd_avx512.h"
+#include "sdk/ops/attn_block.h"
 
 #include <fovea/engine.h>
 
-#include <math.h>
-
 typedef struct block_job {
     const void *args;
-    fvi_kv_source source; /* of attn_full: head 0 */
+    const fvi_block_kernels *kernels;
     uint32_t block_rows, n_block;
     bool bf16;
     float *scratch; /* [n_worker] */
@@ -34,6 +31,15 @@ static bool any_f32(const fvi_list_view *lists, uint32_t n)
     return false;
 }
 
+static block_job start_job(fvi_backend *backend, const void *args, uint32_t group, uint32_t n_row)
+{
+    const fvi_cpu_impl *impl = backend->impl;
+    block_job job = {
+        .args = args, .kernels = impl->block_kernels, .block_rows = fvi_block_rows(group)};
+    job.n_block = (n_row + job.block_rows - 1) / job.block_rows;
+    return job;
+}
+
 /* Lays out the workers' scratch behind `n_more` floats; returns those, or NULL. */
 static float *job_memory(fvi_backend *backend, block_job *job, size_t n_more, uint32_t dk,
                          uint32_t dv)
@@ -41,7 +47,7 @@ static float *job_memory(fvi_backend *backend, block_job *job, size_t n_more, ui
     fvi_block_scratch unused;
     uint32_t n_worker = fvi_pool_n_thread(backend->pool);
     n_more = fvi_round_up(n_more, 16);
-    job->worker_floats = fvi_block_scratch_at(&unused, NULL, dk, dv);
+    job->worker_floats = fvi_block_scratch_at(&unused, NULL, dk, dv, job->bf16);
     float *memory =
         fvi_cpu_scratch(backend, (n_more + n_worker * job->worker_floats) * sizeof *memory);
     job->scratch = memory != NULL ? memory + n_more : NULL;
@@ -51,9 +57,9 @@ static float *job_memory(fvi_backend *backend, block_job *job, size_t n_more, ui
 static fvi_attn_block start_block(const block_job *job, const fvi_kv_source *source,
                                   uint32_t worker)
 {
-    fvi_attn_block block = {.source = source, .bf16 = job->bf16};
+    fvi_attn_block block = {.kernels = job->kernels, .source = source, .bf16 = job->bf16};
     fvi_block_scratch_at(&block.s, job->scratch + worker * job->worker_floats, source->dk,
-                         source->dv);
+                         source->dv, job->bf16);
     return block;
 }
 
@@ -70,15 +76,14 @@ static void prefill_part(void *arg, uint32_t part, uint32_t worker)
     block.n_visible = a->n_visible[head] + row;
     block.causal = true;
     size_t q_stride = (size_t)a->n_head * a->dk, out_stride = (size_t)a->n_head * a->dv;
-    fvi_block_queries(&block, a->q + row * q_stride + (size_t)head * group * a->dk, q_stride,
-                      a->scale);
+    block.kernels->queries(&block, a->q + row * q_stride + (size_t)head * group * a->dk, q_stride,
+                           a->scale);
     fvi_block_attend(&block, a->out + row * out_stride + (size_t)head * group * a->dv, out_stride);
 }
 
-fovea_status fvi_avx512_attn_prefill(fvi_backend *backend, const fvi_attn_prefill_args *args)
+static fovea_status attn_prefill(fvi_backend *backend, const fvi_attn_prefill_args *args)
 {
-    block_job job = {.args = args, .block_rows = fvi_block_rows(args->n_head / args->n_kv_head)};
-    job.n_block = (args->n_row + job.block_rows - 1) / job.block_rows;
+    block_job job = start_job(backend, args, args->n_head / args->n_kv_head, args->n_row);
     job.bf16 =
         (backend->features & FOVEA_CPU_AVX512_BF16) != 0 && !any_f32(args->lists, args->n_kv_head);
     if (job_memory(backend, &job, 0, args->dk, args->dv) == NULL) {
@@ -93,28 +98,24 @@ static void full_part(void *arg, uint32_t part, uint32_t worker)
     const block_job *job = arg;
     const fvi_attn_full_args *a = job->args;
     uint32_t head = part / job->n_block, row = part % job->n_block * job->block_rows;
-    fvi_kv_source source = job->source;
-    source.keys.codes += (size_t)head * a->d * sizeof(float);
-    source.values.codes += (size_t)head * a->d * sizeof(float);
+    fvi_kv_source source = {.k = a->k + (size_t)head * a->d,
+                            .v = a->v + (size_t)head * a->d,
+                            .stride = a->stride,
+                            .dk = a->d,
+                            .dv = a->d};
     fvi_attn_block block = start_block(job, &source, worker);
     block.m = FVI_MIN(job->block_rows, a->n_row - row);
     block.group = 1;
     block.n_visible = a->n_row;
     size_t out_stride = (size_t)a->n_head * a->d;
-    fvi_block_queries(&block, a->q + row * a->stride + (size_t)head * a->d, a->stride, a->scale);
+    block.kernels->queries(&block, a->q + row * a->stride + (size_t)head * a->d, a->stride,
+                           a->scale);
     fvi_block_attend(&block, a->out + row * out_stride + (size_t)head * a->d, out_stride);
 }
 
-fovea_status fvi_avx512_attn_full(fvi_backend *backend, const fvi_attn_full_args *args)
+static fovea_status attn_full(fvi_backend *backend, const fvi_attn_full_args *args)
 {
-    fvi_section rows = {
-        .row_bytes = args->stride * sizeof(float), .d = args->d, .kind = FOVEA_KIND_F32};
-    block_job job = {.args = args,
-                     .block_rows = fvi_block_rows(1),
-                     .source = {.keys = rows, .values = rows, .dk = args->d, .dv = args->d}};
-    job.source.keys.codes = (const uint8_t *)args->k;
-    job.source.values.codes = (const uint8_t *)args->v;
-    job.n_block = (args->n_row + job.block_rows - 1) / job.block_rows;
+    block_job job = start_job(backend, args, 1, args->n_row);
     job.bf16 = (backend->features & FOVEA_CPU_AVX512_BF16) != 0 && args->products == FVI_DTYPE_BF16;
     if (job_memory(backend, &job, 0, args->d, args->d) == NULL) {
         return FOVEA_ERR_NOMEM;
@@ -134,8 +135,8 @@ static fvi_attn_block observed_block(const block_job *job, const fvi_kv_source *
     block.n_visible = a->n_visible[head] + row;
     block.causal = true;
     size_t stride = (size_t)a->n_head * a->dk;
-    fvi_block_queries(&block, a->q + row * stride + (size_t)head * block.group * a->dk, stride,
-                      a->scale);
+    block.kernels->queries(&block, a->q + row * stride + (size_t)head * block.group * a->dk, stride,
+                           a->scale);
     return block;
 }
 
@@ -159,23 +160,6 @@ static void statistics_part(void *arg, uint32_t part, uint32_t worker)
     memcpy(job->sum + at, block.s.sum, block.m * sizeof(float));
 }
 
-/* One row's share of a chunk: adds to mass[n] and returns the hits. */
-static uint64_t add_row(float *mass, const float *score, uint32_t n, float max, float factor,
-                        float threshold)
-{
-    uint64_t hits = 0;
-    __m512 top = _mm512_set1_ps(max), f = _mm512_set1_ps(factor);
-    for (uint32_t t = 0; t < n; t += 16) {
-        __mmask16 mask = fvi_mask16(n - t);
-        __m512 e = fvi_exp16(_mm512_sub_ps(_mm512_loadu_ps(score + t), top));
-        __m512 sum = _mm512_fmadd_ps(e, f, _mm512_maskz_loadu_ps(mask, mass + t));
-        _mm512_mask_storeu_ps(mass + t, mask, sum);
-        hits += (uint64_t)__builtin_popcount(
-            _mm512_mask_cmp_ps_mask(mask, e, _mm512_set1_ps(threshold), _CMP_GE_OQ));
-    }
-    return hits;
-}
-
 /* One chunk of one KV head's tokens, all window rows in order. */
 static void mass_part(void *arg, uint32_t part, uint32_t worker)
 {
@@ -195,18 +179,18 @@ static void mass_part(void *arg, uint32_t part, uint32_t worker)
             if (visible <= first) {
                 continue;
             }
-            uint64_t hits = add_row(a->mass[head] + first, block.s.score + (size_t)i * FVI_SCORES,
-                                    FVI_MIN(visible - first, FVI_CHUNK), job->max[at + i],
-                                    1.0f / (job->sum[at + i] * (float)block.group), a->threshold);
+            uint64_t hits =
+                job->kernels->observe(a->mass[head] + first, block.s.score + (size_t)i * FVI_SCORES,
+                                      FVI_MIN(visible - first, FVI_CHUNK), job->max[at + i],
+                                      1.0f / (job->sum[at + i] * (float)block.group), a->threshold);
             job->hits[(size_t)worker * a->n_head + head * block.group + i % block.group] += hits;
         }
     }
 }
 
-fovea_status fvi_avx512_observe(fvi_backend *backend, const fvi_observe_args *args)
+static fovea_status observe(fvi_backend *backend, const fvi_observe_args *args)
 {
-    block_job job = {.args = args, .block_rows = fvi_block_rows(args->n_head / args->n_kv_head)};
-    job.n_block = (args->n_row + job.block_rows - 1) / job.block_rows;
+    block_job job = start_job(backend, args, args->n_head / args->n_kv_head, args->n_row);
     size_t n_hits = (size_t)fvi_pool_n_thread(backend->pool) * args->n_head;
     size_t n_query = (size_t)args->n_row * args->n_head;
     float *memory = job_memory(backend, &job, 2 * (n_hits + n_query), args->dk, args->dv);
@@ -228,4 +212,12 @@ fovea_status fvi_avx512_observe(fvi_backend *backend, const fvi_observe_args *ar
         args->hits[i % args->n_head] += job.hits[i];
     }
     return FOVEA_OK;
+}
+
+void fvi_cpu_fill_blocks(fvi_backend *backend, const fvi_block_kernels *kernels)
+{
+    ((fvi_cpu_impl *)backend->impl)->block_kernels = kernels;
+    backend->ops.attn_prefill = attn_prefill;
+    backend->ops.attn_full = attn_full;
+    backend->ops.observe = observe;
 }
