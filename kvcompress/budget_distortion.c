@@ -7,6 +7,11 @@
  *     choice(l, t) = argmin over c of  (w e[l][c])^2 + price * bytes[c]
  * minimises the sum at its own total of bytes (Shoham and Gersho 1988). The price is found by bisection; what
  * is left between two prices is given out token by token, the cheapest improvement first.
+ *
+ * What then is left is less than one improvement takes, which may be much: the first token that makes a run
+ * one per channel brings scales for all of it. It is spent list by list on whatever still fits, for which
+ * one token more in the base kind is always a choice: never more than its row stays unspent. So that there
+ * always is something to improve, no weight is 0 and no kind but the base one free of error.
  * Registered in budgets.def. */
 #include "kvcompress/policy.h"
 
@@ -14,6 +19,8 @@
 #include <stdlib.h>
 
 #define N_BISECT 48
+#define LEAST    1e-6 /* of the largest weight, that any token has */
+#define DOUBT    1e-9 /* error that any choice but the base kind has, times its place */
 /* Text is never the first to go: its weight counts for more, so it steps down in precision instead. */
 #define TEXT_FACTOR 3.0
 #define TEXT_SHARE                                                                                 \
@@ -21,25 +28,53 @@
 
 typedef struct solver {
     const fvi_choose_ctx *ctx;
+    double shift;     /* what makes all scores >= 0 */
+    double most;      /* largest weight */
     bool keep_text;   /* text steps down in precision but stays */
     uint32_t *counts; /* [n_list, n_choice] */
     uint8_t *low;     /* [n_list, n_token] at a price whose bytes fit */
     uint8_t *high;    /* at a price whose bytes do not */
 } solver;
 
-static double weight_of(const fvi_choose_ctx *ctx, uint32_t list, uint32_t token)
+static double plain_weight(const solver *self, size_t slot)
 {
-    double w = (double)ctx->scores[(size_t)list * ctx->n_token + token];
-    return ctx->modality[token] == FOVEA_MODALITY_TEXT ? TEXT_FACTOR * w : w;
+    const fvi_choose_ctx *ctx = self->ctx;
+    double w = (double)ctx->scores[slot] + self->shift;
+    return ctx->modality[slot % ctx->n_token] == FOVEA_MODALITY_TEXT ? TEXT_FACTOR * w : w;
 }
 
-static uint8_t best_choice(const fvi_choose_ctx *ctx, const double *e, double w, double price,
+static double weight_of(const solver *self, size_t slot)
+{
+    return fmax(plain_weight(self, slot), LEAST * self->most);
+}
+
+static void find_weights(solver *self)
+{
+    size_t n_slot = (size_t)self->ctx->n_list * self->ctx->n_token;
+    for (size_t i = 0; i < n_slot; i++) {
+        self->shift = fmax(self->shift, -(double)self->ctx->scores[i]);
+    }
+    for (size_t i = 0; i < n_slot; i++) {
+        self->most = fmax(self->most, plain_weight(self, i));
+    }
+    self->most = self->most > 0 ? self->most : 1;
+}
+
+static double error_of(const fvi_choose_ctx *ctx, uint32_t list, uint8_t choice)
+{
+    return choice == FVI_CHOOSE_DROP
+               ? 1.0
+               : ctx->distortion[(size_t)list * FOVEA_N_KIND + choice] + DOUBT * choice;
+}
+
+static uint8_t best_choice(const fvi_choose_ctx *ctx, uint32_t list, double w, double price,
                            bool may_drop)
 {
     double least = may_drop ? w * w : INFINITY;
     uint8_t best = FVI_CHOOSE_DROP;
     for (uint32_t c = 0; c < ctx->n_choice; c++) {
-        double cost = w * e[c] * w * e[c] + price * ctx->row_bytes[c];
+        double e = error_of(ctx, list, (uint8_t)c);
+        double cost = w * e * w * e + price * ctx->row_bytes[c];
         if (cost < least) {
             least = cost;
             best = (uint8_t)c;
@@ -52,35 +87,60 @@ static uint8_t best_choice(const fvi_choose_ctx *ctx, const double *e, double w,
 static void keep_one(solver *self, uint32_t list, uint8_t *choice)
 {
     const fvi_choose_ctx *ctx = self->ctx;
+    size_t row = (size_t)list * ctx->n_token;
     uint32_t best = 0;
     for (uint32_t t = 0; t < ctx->n_token; t++) {
         if (choice[t] != FVI_CHOOSE_DROP) {
             return;
         }
-        best = weight_of(ctx, list, t) > weight_of(ctx, list, best) ? t : best;
+        best = weight_of(self, row + t) > weight_of(self, row + best) ? t : best;
     }
     choice[best] = (uint8_t)(ctx->n_choice - 1);
     self->counts[(size_t)list * ctx->n_choice + ctx->n_choice - 1]++;
 }
 
-static void choose_at(solver *self, double price, uint8_t *choice)
+/* The solution at a price, which is told as a power of two and in squares of the largest weight. */
+static void choose_at(solver *self, double power, uint8_t *choice)
 {
     const fvi_choose_ctx *ctx = self->ctx;
+    double price = exp2(power) * self->most * self->most;
     memset(self->counts, 0, (size_t)ctx->n_list * ctx->n_choice * sizeof *self->counts);
     for (uint32_t list = 0; list < ctx->n_list; list++) {
-        const double *e = ctx->distortion + (size_t)list * ctx->n_choice;
         for (uint32_t t = 0; t < ctx->n_token; t++) {
+            size_t slot = (size_t)list * ctx->n_token + t;
             bool may_drop = !self->keep_text || ctx->modality[t] != FOVEA_MODALITY_TEXT;
-            uint8_t c = ctx->always[t] != 0
-                            ? 0
-                            : best_choice(ctx, e, weight_of(ctx, list, t), price, may_drop);
-            choice[(size_t)list * ctx->n_token + t] = c;
-            if (c != FVI_CHOOSE_DROP) {
-                self->counts[(size_t)list * ctx->n_choice + c]++;
+            choice[slot] = ctx->always[t] != 0
+                               ? 0
+                               : best_choice(ctx, list, weight_of(self, slot), price, may_drop);
+            if (choice[slot] != FVI_CHOOSE_DROP) {
+                self->counts[(size_t)list * ctx->n_choice + choice[slot]]++;
             }
         }
         keep_one(self, list, choice + (size_t)list * ctx->n_token);
     }
+}
+
+/* Bytes of the turn with self->counts; its parts, where they are wanted. */
+static size_t bytes_now(const solver *self, size_t *run_bytes, uint64_t *n_slot)
+{
+    const fvi_choose_ctx *ctx = self->ctx;
+    *run_bytes = 0;
+    *n_slot = 0;
+    for (uint32_t list = 0; list < ctx->n_list; list++) {
+        const uint32_t *counts = self->counts + (size_t)list * ctx->n_choice;
+        *run_bytes += ctx->list_bytes(ctx->user, list, counts);
+        for (uint32_t c = 0; c < ctx->n_choice; c++) {
+            *n_slot += counts[c];
+        }
+    }
+    return ctx->turn_bytes(ctx->user, *run_bytes, *n_slot);
+}
+
+static bool fits(const solver *self)
+{
+    size_t run_bytes;
+    uint64_t n_slot;
+    return bytes_now(self, &run_bytes, &n_slot) <= self->ctx->target;
 }
 
 static void count(solver *self, const uint8_t *choice)
@@ -110,21 +170,20 @@ static int by_gain(const void *a, const void *b)
     return x->slot < y->slot ? -1 : x->slot > y->slot;
 }
 
-static double error_of(const fvi_choose_ctx *ctx, uint32_t list, uint8_t choice)
+static void move(uint32_t *counts, uint8_t from, uint8_t to)
 {
-    return choice == FVI_CHOOSE_DROP ? 1.0 : ctx->distortion[(size_t)list * ctx->n_choice + choice];
+    if (from != FVI_CHOOSE_DROP) {
+        counts[from]--;
+    }
+    if (to != FVI_CHOOSE_DROP) {
+        counts[to]++;
+    }
 }
 
 static void set_choice(solver *self, size_t slot, uint8_t choice)
 {
     const fvi_choose_ctx *ctx = self->ctx;
-    uint32_t *counts = self->counts + slot / ctx->n_token * ctx->n_choice;
-    if (self->low[slot] != FVI_CHOOSE_DROP) {
-        counts[self->low[slot]]--;
-    }
-    if (choice != FVI_CHOOSE_DROP) {
-        counts[choice]++;
-    }
+    move(self->counts + slot / ctx->n_token * ctx->n_choice, self->low[slot], choice);
     self->low[slot] = choice;
 }
 
@@ -142,13 +201,12 @@ static void swap_steps(solver *self, const step *steps, uint32_t from, uint32_t 
  * long. */
 static void fill_up(solver *self, const step *steps, uint32_t n)
 {
-    const fvi_choose_ctx *ctx = self->ctx;
     uint32_t taken = 0;
     uint32_t stride = n;
     while (stride > 0 && taken < n) {
         uint32_t to = FVI_MIN(taken + stride, n);
         swap_steps(self, steps, taken, to);
-        if (ctx->bytes(ctx->user, self->counts) <= ctx->target) {
+        if (fits(self)) {
             taken = to;
         } else {
             swap_steps(self, steps, taken, to);
@@ -176,7 +234,7 @@ static fovea_status spend_rest(solver *self)
     for (size_t i = 0; i < n_slot; i++) {
         if (self->low[i] != self->high[i]) {
             uint32_t list = (uint32_t)(i / ctx->n_token);
-            double w = weight_of(ctx, list, (uint32_t)(i % ctx->n_token));
+            double w = weight_of(self, i);
             double before = error_of(ctx, list, self->low[i]);
             double after = error_of(ctx, list, self->high[i]);
             steps[n++] =
@@ -190,37 +248,114 @@ static fovea_status spend_rest(solver *self)
     return FOVEA_OK;
 }
 
+/* ---- the last bytes ---- */
+
+/* One token of a list in a better choice. */
+typedef struct improvement {
+    size_t slot;
+    uint8_t to;
+    size_t run_bytes; /* of the turn afterwards */
+    double rate;      /* what a byte buys; 0: there is none that fits */
+} improvement;
+
+/* The token of a list in `from` that matters most; n_token: there is none. */
+static uint32_t best_token(const solver *self, uint32_t list, uint8_t from)
+{
+    const fvi_choose_ctx *ctx = self->ctx;
+    size_t row = (size_t)list * ctx->n_token;
+    uint32_t best = ctx->n_token;
+    for (uint32_t t = 0; t < ctx->n_token; t++) {
+        if (self->low[row + t] == from &&
+            (best == ctx->n_token || weight_of(self, row + t) > weight_of(self, row + best))) {
+            best = t;
+        }
+    }
+    return best;
+}
+
+/* Looks for a better improvement among those that take a token of `list` out of `from`. */
+static void look_from(const solver *self, uint32_t list, uint8_t from, size_t run_bytes,
+                      uint64_t n_slot, improvement *best)
+{
+    const fvi_choose_ctx *ctx = self->ctx;
+    uint32_t token = best_token(self, list, from);
+    if (token == ctx->n_token) {
+        return;
+    }
+    size_t slot = (size_t)list * ctx->n_token + token;
+    uint32_t *counts = self->counts + (size_t)list * ctx->n_choice;
+    size_t had = ctx->list_bytes(ctx->user, list, counts);
+    double w = weight_of(self, slot), e = error_of(ctx, list, from);
+    for (uint32_t to = 0; to < ctx->n_choice && to < from; to++) {
+        double e_to = error_of(ctx, list, (uint8_t)to);
+        move(counts, from, (uint8_t)to);
+        size_t now = ctx->list_bytes(ctx->user, list, counts), all = run_bytes - had + now;
+        move(counts, (uint8_t)to, from);
+        double rate = w * w * (e * e - e_to * e_to) / (now > had ? (double)(now - had) : 1.0);
+        if (rate > best->rate &&
+            ctx->turn_bytes(ctx->user, all, n_slot + (from == FVI_CHOOSE_DROP)) <= ctx->target) {
+            *best = (improvement){.slot = slot, .to = (uint8_t)to, .run_bytes = all, .rate = rate};
+        }
+    }
+}
+
+/* Improves one token of each list after the other while any improvement fits. */
+static void spend_last(solver *self)
+{
+    const fvi_choose_ctx *ctx = self->ctx;
+    size_t run_bytes;
+    uint64_t n_slot;
+    count(self, self->low);
+    bytes_now(self, &run_bytes, &n_slot);
+    for (uint32_t list = 0, n_idle = 0; n_idle < ctx->n_list; list = (list + 1) % ctx->n_list) {
+        improvement best = {.rate = 0};
+        look_from(self, list, FVI_CHOOSE_DROP, run_bytes, n_slot, &best);
+        for (uint32_t from = 1; from < ctx->n_choice; from++) {
+            look_from(self, list, (uint8_t)from, run_bytes, n_slot, &best);
+        }
+        n_idle = best.rate > 0 ? 0 : n_idle + 1;
+        if (best.rate > 0) {
+            n_slot += self->low[best.slot] == FVI_CHOOSE_DROP;
+            run_bytes = best.run_bytes;
+            set_choice(self, best.slot, best.to);
+        }
+    }
+}
+
 static fovea_status solve(solver *self)
 {
     const fvi_choose_ctx *ctx = self->ctx;
-    double low = -60.0; /* powers of two; the price that fits is above */
+    double low = -120.0; /* the price that fits is above */
     double high = 60.0;
-    size_t n_slot = (size_t)ctx->n_list * ctx->n_token;
+    size_t run_bytes, n_all = (size_t)ctx->n_list * ctx->n_token;
+    uint64_t n_slot;
+    find_weights(self);
     self->keep_text = true;
-    choose_at(self, exp2(high), self->low);
-    if ((double)ctx->bytes(ctx->user, self->counts) > TEXT_SHARE * (double)ctx->target) {
+    choose_at(self, high, self->low);
+    if ((double)bytes_now(self, &run_bytes, &n_slot) > TEXT_SHARE * (double)ctx->target) {
         self->keep_text = false; /* text alone would eat the budget */
-        choose_at(self, exp2(high), self->low);
+        choose_at(self, high, self->low);
     }
-    choose_at(self, exp2(low), self->high);
-    if (ctx->bytes(ctx->user, self->counts) <=
-        ctx->target) { /* all of it fits in the best choice */
-        memcpy(self->low, self->high, n_slot);
+    choose_at(self, low, self->high);
+    if (fits(self)) { /* all of it fits in the best choice */
+        memcpy(self->low, self->high, n_all);
         return FOVEA_OK;
     }
-    uint8_t *middle = fvi_alloc(ctx->alloc, n_slot);
+    uint8_t *middle = fvi_alloc(ctx->alloc, n_all);
     if (middle == NULL) {
         return FOVEA_ERR_NOMEM;
     }
     for (uint32_t i = 0; i < N_BISECT; i++) {
         double at = (low + high) / 2;
-        choose_at(self, exp2(at), middle);
-        bool fits = ctx->bytes(ctx->user, self->counts) <= ctx->target;
-        *(fits ? &high : &low) = at;
-        memcpy(fits ? self->low : self->high, middle, n_slot);
+        choose_at(self, at, middle);
+        bool is_less = fits(self);
+        *(is_less ? &high : &low) = at;
+        memcpy(is_less ? self->low : self->high, middle, n_all);
     }
     fvi_free(ctx->alloc, middle);
-    return spend_rest(self);
+    FVI_TRY(spend_rest(self));
+    spend_last(self);
+    return FOVEA_OK;
 }
 
 static fovea_status choose(const fvi_choose_ctx *ctx, uint8_t *choice)

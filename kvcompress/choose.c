@@ -19,7 +19,7 @@ typedef struct choices {
     const fvi_codec *codec[FOVEA_N_KIND];
     double row_bytes[FOVEA_N_KIND]; /* of the largest layer */
     uint32_t n;
-    double *distortion; /* [n_list, FOVEA_N_KIND] relative error, then packed to [n_list, n] */
+    double *distortion; /* [n_list, FOVEA_N_KIND] relative error, n of them */
 } choices;
 
 typedef struct sample {
@@ -29,7 +29,7 @@ typedef struct sample {
     uint32_t n;
 } sample;
 
-static bool is_allowed(const fvi_kv_geom *geom, const fvi_codec *codec)
+bool fvi_choose_may_use(const fvi_kv_geom *geom, const fvi_codec *codec)
 {
     return codec->kind == geom->base ||
            (codec->kind != FOVEA_KIND_F32 && codec->kind != FOVEA_KIND_F16);
@@ -196,7 +196,7 @@ static void list_codecs(const fvi_kv_geom *geom, choices *out)
     out->n = 0;
     for (uint32_t i = 0; fvi_codec_at(i) != NULL; i++) {
         const fvi_codec *codec = fvi_codec_at(i);
-        if (!is_allowed(geom, codec)) {
+        if (!fvi_choose_may_use(geom, codec)) {
             continue;
         }
         double row = 0.0;
@@ -260,14 +260,6 @@ static void prune(choices *self, uint32_t n_list)
     }
 }
 
-static void pack(choices *self, uint32_t n_list)
-{
-    for (uint32_t list = 0; list < n_list; list++) {
-        memmove(self->distortion + (size_t)list * self->n,
-                self->distortion + (size_t)list * FOVEA_N_KIND, self->n * sizeof *self->distortion);
-    }
-}
-
 /* ---- the plan ---- */
 
 typedef struct sizer {
@@ -275,45 +267,87 @@ typedef struct sizer {
     const choices *choices;
 } sizer;
 
-static size_t bytes_of(const void *user, const uint32_t *counts)
+static size_t list_bytes(const void *user, uint32_t list, const uint32_t *counts)
 {
     const sizer *self = user;
-    const fvi_select *select = self->select;
-    uint32_t n = self->choices->n;
-    size_t run_bytes = 0;
-    uint64_t n_slot = 0;
-    for (uint32_t list = 0; list < select->n_list; list++) {
-        for (uint32_t c = 0; c < n; c++) {
-            uint32_t n_row = counts[(size_t)list * n + c];
-            fvi_kv_shape shape =
-                fvi_kv_shape_of(select->geom, select->list_layer[list], self->choices->codec[c]);
-            run_bytes += n_row > 0 ? fvi_kv_run_place_bytes(&shape, n_row) : 0;
-            n_slot += n_row;
-        }
+    size_t n_bytes = 0;
+    for (uint32_t c = 0; c < self->choices->n; c++) {
+        fvi_kv_shape shape = fvi_kv_shape_of(self->select->geom, self->select->list_layer[list],
+                                             self->choices->codec[c]);
+        n_bytes += counts[c] > 0 ? fvi_kv_run_place_bytes(&shape, counts[c]) : 0;
     }
-    return fvi_select_whole_bytes(select, run_bytes, n_slot);
+    return n_bytes;
 }
 
-static fovea_status write_kinds(fvi_select *select, const choices *self, fvi_kv_plan *plan)
+static size_t turn_bytes(const void *user, size_t run_bytes, uint64_t n_slot)
 {
-    uint32_t *counts = fvi_calloc(plan->alloc, (size_t)select->n_list * self->n, sizeof *counts);
-    if (counts == NULL) {
-        return FOVEA_ERR_NOMEM;
-    }
+    const sizer *self = user;
+    return fvi_select_whole_bytes(self->select, run_bytes, n_slot);
+}
+
+/* Leaves out choices that no token has: their metadata is spent better on tokens. */
+static bool drop_unused(const fvi_select *select, choices *self, const uint8_t *choice)
+{
+    bool used[FOVEA_N_KIND] = {true}; /* the base kind can always be had */
     for (size_t i = 0; i < (size_t)select->n_list * select->n_token; i++) {
-        uint8_t c = plan->kind[i];
-        plan->kind[i] = c == FVI_CHOOSE_DROP ? FVI_KV_DROP : (uint8_t)self->codec[c]->kind;
-        if (c != FVI_CHOOSE_DROP) {
-            plan->kinds |= 1u << self->codec[c]->kind;
-            plan->n_slot++;
-            counts[i / select->n_token * self->n + c]++;
+        if (choice[i] != FVI_CHOOSE_DROP) {
+            used[choice[i]] = true;
         }
     }
-    fvi_select_set_kinds(select, (uint32_t)__builtin_popcount(plan->kinds));
+    uint32_t had = self->n;
+    for (uint32_t c = had; c-- > 0;) {
+        if (!used[c]) {
+            remove_choice(self, select->n_list, c);
+        }
+    }
+    return self->n < had;
+}
+
+static fovea_status choose(fvi_select *select, choices *self, size_t target, fvi_kv_plan *plan)
+{
     sizer size = {.select = select, .choices = self};
-    plan->n_bytes = bytes_of(&size, counts);
-    fvi_free(plan->alloc, counts);
+    do {
+        fvi_select_set_kinds(select, self->n);
+        const fvi_choose_ctx ctx = {.alloc = plan->alloc,
+                                    .scores = select->scores,
+                                    .modality = select->modality,
+                                    .always = select->always,
+                                    .distortion = self->distortion,
+                                    .row_bytes = self->row_bytes,
+                                    .n_list = select->n_list,
+                                    .n_token = select->n_token,
+                                    .n_choice = self->n,
+                                    .target = target,
+                                    .list_bytes = list_bytes,
+                                    .turn_bytes = turn_bytes,
+                                    .user = &size};
+        FVI_TRY(select->recipe->budget->choose(&ctx, plan->kind));
+    } while (drop_unused(select, self, plan->kind));
     return FOVEA_OK;
+}
+
+/* Choices become kinds. All of them count as kinds of the plan: so it was sized. */
+static void write_kinds(const fvi_select *select, const choices *self, fvi_kv_plan *plan)
+{
+    sizer size = {.select = select, .choices = self};
+    size_t run_bytes = 0;
+    for (uint32_t c = 0; c < self->n; c++) {
+        plan->kinds |= 1u << self->codec[c]->kind;
+    }
+    for (uint32_t list = 0; list < select->n_list; list++) {
+        uint8_t *kind = plan->kind + (size_t)list * select->n_token;
+        uint32_t counts[FOVEA_N_KIND] = {0};
+        for (uint32_t t = 0; t < select->n_token; t++) {
+            if (kind[t] != FVI_CHOOSE_DROP) {
+                counts[kind[t]]++;
+                plan->n_slot++;
+            }
+            kind[t] =
+                kind[t] == FVI_CHOOSE_DROP ? FVI_KV_DROP : (uint8_t)self->codec[kind[t]]->kind;
+        }
+        run_bytes += list_bytes(&size, list, counts);
+    }
+    plan->n_bytes = fvi_select_whole_bytes(select, run_bytes, plan->n_slot);
 }
 
 fovea_status fvi_choose_plan(const fvi_kv_seq *seq, fvi_select *select, size_t target,
@@ -330,25 +364,10 @@ fovea_status fvi_choose_plan(const fvi_kv_seq *seq, fvi_select *select, size_t t
     }
     if (status == FOVEA_OK) {
         prune(&all, select->n_list);
-        pack(&all, select->n_list);
-        fvi_select_set_kinds(select, all.n);
-        sizer size = {.select = select, .choices = &all};
-        const fvi_choose_ctx ctx = {.alloc = seq->alloc,
-                                    .scores = select->scores,
-                                    .modality = select->modality,
-                                    .always = select->always,
-                                    .distortion = all.distortion,
-                                    .row_bytes = all.row_bytes,
-                                    .n_list = select->n_list,
-                                    .n_token = select->n_token,
-                                    .n_choice = all.n,
-                                    .target = target,
-                                    .bytes = bytes_of,
-                                    .user = &size};
-        status = select->recipe->budget->choose(&ctx, plan->kind);
+        status = choose(select, &all, target, plan);
     }
     if (status == FOVEA_OK) {
-        status = write_kinds(select, &all, plan);
+        write_kinds(select, &all, plan);
     }
     fvi_free(seq->alloc, all.distortion);
     return status;

@@ -12,6 +12,9 @@
 /* Most kinds of one plan: two bits a token say which. */
 #define FVI_CHOOSE_MAX 4
 
+/* Whether such plans may hold tokens in a kind. */
+bool fvi_choose_may_use(const fvi_kv_geom *geom, const fvi_codec *codec);
+
 /* Fills plan->kind, kinds, n_slot and n_bytes for the sequence's last turn, whose scores are in
  * select->scores. */
 fovea_status fvi_choose_plan(const fvi_kv_seq *seq, fvi_select *select, size_t target,

@@ -51,14 +51,13 @@ static fovea_status choose_kinds(intent *self, fovea_error *err)
     if (self->first_turn && select->recipe->n_exact > 0) {
         select->kinds |= 1u << select->geom->base;
     }
-    select->n_kind = (uint32_t)__builtin_popcount(select->kinds);
+    fvi_select_set_kinds(select, (uint32_t)__builtin_popcount(select->kinds));
     if (chooses(select->recipe)) {
         if (select->recipe->codec[0] != NULL || select->recipe->codec[1] != NULL) {
             return FVI_FAIL(err, FOVEA_ERR_ARG, "recipe: budget '%s' chooses kinds by itself; text= and "
                                                 "vision= do not go with it",
                             select->recipe->budget->name);
         }
-        select->n_kind = FVI_CHOOSE_MAX;
     }
     return FOVEA_OK;
 }
@@ -109,6 +108,20 @@ static size_t largest_step(const fvi_kv_shape *shape)
     return step;
 }
 
+static size_t largest_choice_step(const fvi_kv_geom *geom)
+{
+    size_t step = 0;
+    for (uint32_t layer = 0; layer < geom->n_layer; layer++) {
+        for (uint32_t i = 0; fvi_codec_at(i) != NULL; i++) {
+            fvi_kv_shape shape = fvi_kv_shape_of(geom, layer, fvi_codec_at(i));
+            if (fvi_choose_may_use(geom, shape.codec)) {
+                step = FVI_MAX(step, largest_step(&shape));
+            }
+        }
+    }
+    return step;
+}
+
 /* Bytes of a list that keeps as little as it may, and the largest step from there on. */
 static void find_least(const intent *self, uint32_t layer, size_t *least, size_t *step)
 {
@@ -147,8 +160,15 @@ static void find_limits(intent *self)
     self->step = row + FVI_RUN_ALIGN - 1;
     self->gap =
         select->granule + (self->step <= select->granule ? 0 : self->step) + FVI_RUN_ALIGN + 1;
+    if (chooses(select->recipe)) { /* fills up with the base kind, but breaks runs of any kind */
+        self->step = FVI_MAX(self->step, largest_choice_step(select->geom) + FVI_RUN_ALIGN - 1);
+    }
     self->all_bytes = fvi_select_whole_bytes(select, all, n_all);
+    if (chooses(select->recipe)) { /* where not all is kept, in up to that many kinds */
+        fvi_select_set_kinds(select, FVI_CHOOSE_MAX);
+    }
     self->floor_bytes = FVI_MAX(fvi_select_whole_bytes(select, least, n_least), 20 * self->gap);
+    fvi_select_set_kinds(select, (uint32_t)__builtin_popcount(select->kinds));
     self->floor_bytes = FVI_MIN(self->floor_bytes, self->all_bytes);
 }
 
@@ -186,11 +206,10 @@ static fovea_status intend(intent *self, fovea_error *err)
     const fvi_kv_geom *geom = select->geom;
     select->n_list = fvi_kv_geom_n_list(geom);
     select->n_token = self->n_token;
-    FVI_TRY(choose_kinds(self, err));
-    mark_always(self);
     select->n_span = self->n_span;
     select->first_turn = self->first_turn;
-    fvi_select_set_kinds(select, select->n_kind);
+    FVI_TRY(choose_kinds(self, err));
+    mark_always(self);
     find_limits(self);
     return find_target(self, err);
 }

@@ -88,15 +88,18 @@ typedef struct fvi_budget_ctx {
 /* For a budget that chooses token and kind together. */
 typedef struct fvi_choose_ctx {
     const fovea_alloc *alloc;
-    const float *scores;       /* [n_list, n_token] importance, >= 0, comparable over lists */
+    const float *scores;       /* [n_list, n_token] importance, comparable over lists */
     const uint8_t *modality;   /* [n_token] fovea_modality */
     const uint8_t *always;     /* [n_token] 1: stays, in choice 0 */
-    const double *distortion;  /* [n_list, n_choice] relative error of a token so stored; dropped: 1 */
+    const double *distortion;  /* [n_list, FOVEA_N_KIND], n_choice of them: relative error of a token so
+                                  stored, 0 in choice 0, which every list can have; dropped: 1 */
     const double *row_bytes;   /* [n_choice] about, falling */
     uint32_t n_list, n_token, n_choice;
     size_t target;             /* bytes of the whole turn, not to be exceeded */
-    /* Bytes of the whole turn when list l holds counts[l * n_choice + c] tokens of choice c. */
-    size_t (*bytes)(const void *user, const uint32_t *counts /* [n_list, n_choice] */);
+    /* Bytes of a list's runs when it holds counts[c] tokens of choice c, and of a turn whose lists hold
+     * that many bytes and tokens in all. */
+    size_t (*list_bytes)(const void *user, uint32_t list, const uint32_t *counts /* [n_choice] */);
+    size_t (*turn_bytes)(const void *user, size_t run_bytes, uint64_t n_slot);
     const void *user;
 } fvi_choose_ctx;
 

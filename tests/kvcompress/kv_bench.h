@@ -109,16 +109,16 @@ static inline uint32_t kept_of(const fvi_kv_plan *plan, uint32_t list)
     return n;
 }
 
-/* The four shapes of prompt that the acceptance names. */
+/* Text only, one image, four images, an image last, two images one after another and no text behind them. */
 static inline void shaped_prompt(bench *b, uint32_t shape)
 {
     rng *r = &b->r;
     b->prompt = (test_prompt){.n_span = 0};
     test_prompt_add(&b->prompt, FOVEA_MODALITY_TEXT, 1 + rng_below(r, shape == 0 ? 300 : 20));
-    uint32_t n_image = shape == 0 ? 0 : shape == 2 ? 4 : 1;
+    uint32_t n_image = shape == 0 ? 0 : shape == 2 ? 4 : shape == 4 ? 2 : 1;
     for (uint32_t i = 0; i < n_image; i++) {
         test_prompt_add(&b->prompt, FOVEA_MODALITY_VISION, 64 + rng_below(r, 200));
-        if (shape != 3) {
+        if (shape < 3) {
             test_prompt_add(&b->prompt, FOVEA_MODALITY_TEXT, 1 + rng_below(r, 30));
         }
     }

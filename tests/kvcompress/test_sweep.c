@@ -1,0 +1,200 @@
+/* test_sweep.c - bytes= and keep= of every preset and of combinations of scores, budgets and kinds, over 200 random
+ * prompts: realised bytes within 0.95 to 1.00 of what was asked, a refusal with the floor below it. */
+#include "kv_bench.h"
+
+#include <stdio.h>
+
+#define N_PROMPT 200
+#define N_MIXED  3 /* combinations for each prompt */
+
+typedef struct tally {
+    const char *recipe;
+    uint32_t n, n_partial;
+    double worst;
+} tally;
+
+/* Rows as they come: neighbours are alike, channels differ in spread. */
+static void prefill_alike(bench *b)
+{
+    prefill(b, false);
+    fvi_kv_seq_free(&b->seq);
+    assert_int_equal(fvi_kv_seq_new(&fvi_alloc_default, b->pool, &b->g.geom, &b->seq), FOVEA_OK);
+    assert_int_equal(fvi_kv_seq_begin_turn(b->seq, b->prompt.spans, b->prompt.n_span, N_ANNOUNCED),
+                     FOVEA_OK);
+    for (uint32_t layer = 0; layer < b->g.geom.n_layer; layer++) {
+        fvi_kv_layer_geom dims = b->g.layers[layer];
+        uint32_t k_row = dims.n_kv_head * dims.dk, v_row = dims.n_kv_head * dims.dv;
+        float row[512] = {0};
+        assert_int_equal(fvi_kv_seq_open_layer(b->seq, layer), FOVEA_OK);
+        for (uint32_t i = 0; i < b->prompt.n_token; i++) {
+            for (uint32_t c = 0; c < k_row + v_row; c++) {
+                row[c] = 0.7f * row[c] + (float)(1 + c % 5) * rng_float(&b->r);
+            }
+            fvi_kv_seq_write(b->seq, layer, i, 1, row, k_row, row + k_row, v_row);
+        }
+    }
+    fvi_kv_seq_end_turn(b->seq);
+}
+
+/* Everything that any scorer or budget asks for. */
+static void observe_all(bench *b)
+{
+    assert_int_equal(
+        fvi_kv_obs_new(&fvi_alloc_default, &b->g.geom, b->prompt.n_token, FVI_NEED_ALL, &b->obs),
+        FOVEA_OK);
+    fvi_kv_obs_set_spans(b->obs, b->prompt.spans, b->prompt.n_span);
+    for (uint32_t plane = 0; plane < FVI_N_PLANE; plane++) {
+        for (size_t i = 0; i < (size_t)b->obs->n_list * b->obs->n_token; i++) {
+            b->obs->plane[plane][i] = rng_below(&b->r, 10) == 0 ? 0 : expf(6 * rng_float(&b->r));
+        }
+    }
+    for (uint32_t layer = 0; layer < b->obs->n_layer; layer++) {
+        b->obs->density[layer] = pow(rng_float(&b->r), 4);
+    }
+}
+
+static void open_prompt(bench *b, uint32_t round)
+{
+    bench_open(b, 7000 + round);
+    if (round % 4 == 3) {
+        test_geom_random(&b->g, &b->r);
+    }
+    bench_pool(b);
+    shaped_prompt(b, round % 5);
+    observe_all(b);
+    prefill_alike(b);
+}
+
+static fovea_status check_of(const bench *b, const char *text, size_t *floor_bytes,
+                             fovea_error *err)
+{
+    fvi_recipe recipe = recipe_of(text);
+    return fvi_kv_plan_check(&b->g.geom, fvi_kv_pool_granule(b->pool), b->prompt.spans,
+                             b->prompt.n_span, b->prompt.n_token, &recipe, floor_bytes, err);
+}
+
+/* Everything stays in the best form that the recipe knows. */
+static bool keeps_all(const bench *b, const char *text, const fvi_kv_plan *plan)
+{
+    bool chooses = recipe_of(text).budget->choose != NULL;
+    for (size_t i = 0; i < (size_t)plan->n_list * plan->n_token; i++) {
+        if (plan->kind[i] == FVI_KV_DROP || (chooses && plan->kind[i] != b->g.geom.base)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Plans for a target between the floor and everything; the recipe lacks only its bytes=. */
+static void sweep_one(bench *b, const char *recipe, tally *sum)
+{
+    char text[192], number[32];
+    size_t floor_bytes = 0, floor_again = 0;
+    fovea_error err = {.text = ""};
+    snprintf(text, sizeof text, "%sbytes=1", recipe);
+    assert_int_equal(check_of(b, text, &floor_bytes, &err), FOVEA_ERR_BUDGET);
+    snprintf(number, sizeof number, "is %zu", floor_bytes);
+    assert_non_null(strstr(err.text, number));
+    size_t full = b->prompt.n_token * fvi_kv_geom_token_bytes(&b->g.geom, FOVEA_KIND_F16);
+    double span = log((double)FVI_MAX(full, floor_bytes) / (double)floor_bytes);
+    double at = rng_below(&b->r, 4) == 0 ? 0 : rng_below(&b->r, 1000) / 1000.0;
+    size_t target = (size_t)((double)floor_bytes * exp(span * at));
+    snprintf(text, sizeof text, "%sbytes=%zu", recipe, target);
+    assert_int_equal(check_of(b, text, &floor_again, NULL), FOVEA_OK);
+    assert_int_equal(floor_again, floor_bytes);
+    fvi_kv_plan *plan = plan_of(b, text);
+    fvi_kv_seq *fork = NULL;
+    assert_int_equal(fvi_kv_seq_fork(b->seq, &fork), FOVEA_OK);
+    assert_int_equal(fvi_kv_plan_apply(fork, plan), FOVEA_OK);
+    fovea_ledger ledger = {.size = sizeof ledger};
+    fvi_kv_seq_ledger(fork, &ledger);
+    if (ledger.realised_bytes != plan->n_bytes) {
+        fail_msg("%s, %u tokens in %u lists: %zu bytes, the plan says %zu", text, b->prompt.n_token,
+                 plan->n_list, (size_t)ledger.realised_bytes, plan->n_bytes);
+    }
+    double met = (double)ledger.realised_bytes / (double)target;
+    bool all = keeps_all(b, text, plan);
+    if (met > 1 || (!all && met < 0.95)) {
+        fail_msg("%s, %u tokens, floor %zu: %zu bytes are %.4f", text, b->prompt.n_token,
+                 floor_bytes, (size_t)ledger.realised_bytes, met);
+    }
+    sum->n++;
+    sum->n_partial += !all;
+    sum->worst = all ? sum->worst : FVI_MIN(sum->worst, met);
+    fvi_kv_seq_free(&fork);
+    fvi_kv_plan_free(&plan);
+}
+
+static void test_presets(void **state)
+{
+    (void)state;
+    tally sums[64];
+    uint32_t n = 0;
+    for (const char *name; (name = fovea_recipe_name("presets", n)) != NULL; n++) {
+        sums[n] = (tally){.recipe = name, .worst = 1};
+    }
+    for (uint32_t round = 0; round < N_PROMPT; round++) {
+        bench b;
+        open_prompt(&b, round);
+        for (uint32_t i = 1; i < n; i++) { /* the first one is none */
+            char recipe[64];
+            snprintf(recipe, sizeof recipe, "%s:", sums[i].recipe);
+            sweep_one(&b, recipe, &sums[i]);
+        }
+        bench_close(&b);
+    }
+    for (uint32_t i = 1; i < n; i++) {
+        print_message("%-12s %u plans, %u partial, worst %.4f\n", sums[i].recipe, sums[i].n,
+                      sums[i].n_partial, sums[i].worst);
+        assert_true(sums[i].n == N_PROMPT && sums[i].n_partial > N_PROMPT / 2);
+    }
+}
+
+static const char *pick(rng *r, const char *table)
+{
+    uint32_t n = 0;
+    while (fovea_recipe_name(table, n) != NULL) {
+        n++;
+    }
+    return fovea_recipe_name(table, rng_below(r, n));
+}
+
+/* Any score with any budget and any kinds, windows and protection. */
+static void test_combinations(void **state)
+{
+    (void)state;
+    static const char *const more[] = {"", "text.recent=0.3,vision.recent=0,", "sinks=4,exact=2,",
+                                       "protect=3,", "text.protect=10,recent=0,"};
+    tally sum = {.worst = 1};
+    for (uint32_t round = 0; round < N_PROMPT; round++) {
+        bench b;
+        open_prompt(&b, N_PROMPT + round);
+        for (uint32_t i = 0; i < N_MIXED; i++) {
+            char recipe[160];
+            const char *budget = pick(&b.r, "budgets");
+            int n = snprintf(recipe, sizeof recipe, "score=%s,budget=%s,", pick(&b.r, "scores"),
+                             budget);
+            if (strcmp(budget, "distortion") != 0) {
+                const char *vision = pick(&b.r, "kinds"), *text = pick(&b.r, "kinds");
+                snprintf(recipe + n, sizeof recipe - (size_t)n, "vision=%s,text=%s,%s",
+                         strcmp(vision, "f32") == 0 ? "int4" : vision,
+                         strcmp(text, "f32") == 0 ? "int8" : text,
+                         more[rng_below(&b.r, FVI_COUNT(more))]);
+            }
+            sweep_one(&b, recipe, &sum);
+        }
+        bench_close(&b);
+    }
+    print_message("combinations: %u plans, %u partial, worst %.4f\n", sum.n, sum.n_partial,
+                  sum.worst);
+    assert_true(sum.n_partial > sum.n / 2);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_presets),
+        cmocka_unit_test(test_combinations),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
