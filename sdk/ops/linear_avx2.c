@@ -47,7 +47,7 @@ FVI_INLINE void step(__m256 acc[FVI_TILE_ROWS][8], const float *x, size_t x_stri
                      const uint8_t *w, const size_t offset[8], ptrdiff_t ahead, const uint32_t rows,
                      const uint32_t columns, const bool bf16, uint32_t n)
 {
-    const uint32_t group = rows <= 3 ? 1 : 2;
+    const uint32_t group = rows <= 2 ? 1 : 2;
 #pragma GCC unroll 8
     for (uint32_t first = 0; first < columns; first += group) {
 #pragma GCC unroll 2
@@ -137,8 +137,8 @@ FVI_INLINE void tile_bf16(const fvi_linear_tile *tile, const uint32_t rows, cons
     tile_of(tile, rows, columns, true);
 }
 
-FVI_TILE_FUNCTIONS(fvi_avx2_f32, tile_f32, 8, 4, 4, 2, 2, 2)
-FVI_TILE_FUNCTIONS(fvi_avx2_bf16, tile_bf16, 8, 4, 4, 2, 2, 2)
+FVI_TILE_FUNCTIONS(fvi_avx2_f32, tile_f32, 8, 4, 2, 2, 2, 2)
+FVI_TILE_FUNCTIONS(fvi_avx2_bf16, tile_bf16, 8, 4, 2, 2, 2, 2)
 
 typedef struct widen_args {
     const fvi_linear_args *linear;
