@@ -1,6 +1,6 @@
 /* main.c - fovea-eval: how right a model stays under recipes, and what they really hold.
  *
- * items.c reads the questions, run.c asks them, state.c remembers, score.c judges, report.c prints,
+ * items.c reads the questions, run.c and lanes.c ask them, state.c remembers, score.c judges, report.c prints,
  * picture.c draws. */
 #include "samples/common/ask.h"
 #include "samples/common/show.h"
@@ -49,7 +49,7 @@ typedef struct options {
     sample_texts recipes;
     uint32_t limit, max_tokens, jobs, precision, threads;
     uint64_t kv_bytes;
-    bool no_labels;
+    bool no_labels, times;
 } options;
 
 static bool parse(options *opt, int argc, char **argv, sample_texts *rest, int *code)
@@ -77,7 +77,7 @@ static bool parse(options *opt, int argc, char **argv, sample_texts *rest, int *
         {"max-tokens", SAMPLE_ARG_UINT, "N", "longest answer; default 96", &opt->max_tokens},
         {"csv", SAMPLE_ARG_TEXT, "FILE", "where the CSV goes", &opt->csv},
         {"picture", SAMPLE_ARG_TEXT, "FILE",
-         "draws score, agreement and time against bytes, as SVG", &opt->picture},
+         "draws score and agreement (with --times, time) against bytes, as SVG", &opt->picture},
         {"state", SAMPLE_ARG_TEXT, "FILE",
          "keeps every outcome here at once and asks nothing that\n"
          "is there already: a run that was interrupted goes on",
@@ -86,6 +86,11 @@ static bool parse(options *opt, int argc, char **argv, sample_texts *rest, int *
          &opt->answers},
         {"no-labels", SAMPLE_ARG_FLAG, NULL, "several images: no \"Image 1: \" in front of them",
          &opt->no_labels},
+        {"times", SAMPLE_ARG_FLAG, NULL,
+         "a question's recipes one after another, so that times per\n"
+         "token are theirs alone; by default all of a question run\n"
+         "together, which is faster, and no times are given",
+         &opt->times},
         {"jobs", SAMPLE_ARG_UINT, "N", "questions under way at once; default 1, which times best",
          &opt->jobs},
         {"precision", SAMPLE_ARG_CHOICE, "bf16|f32", "of weights and products; default bf16",
@@ -227,20 +232,29 @@ static fovea_status open_state(const options *opt, eval_state **out, fovea_error
     return status;
 }
 
-static fovea_status open_engine(const options *opt, fovea_engine **out, fovea_error *err)
+static fovea_status open_engine(const options *opt, eval_job *common, fovea_error *err)
 {
     const fovea_engine_options engine = {
         .size = sizeof(engine),
         .precision = (fovea_precision)opt->precision,
         .model = model_of(opt),
         .n_thread = opt->threads,
+        .max_queue = opt->jobs * EVAL_MAX_RECIPE,
+        .max_running = opt->times ? opt->jobs : opt->jobs * EVAL_MAX_RECIPE,
         .kv_bytes = opt->kv_bytes,
     };
+    fovea_engine_stats stats = {.size = sizeof(stats)};
+    fovea_status status;
 
     if (engine.model == NULL) {
         return sample_fail(err, FOVEA_ERR_NOT_FOUND, "the samples' model is not here: use --model");
     }
-    return fovea_engine_open(&engine, out, err);
+    status = fovea_engine_open(&engine, &common->engine, err);
+    if (status == FOVEA_OK) {
+        status = fovea_engine_get_stats(common->engine, &stats);
+        common->kv_bytes = stats.kv_capacity_bytes;
+    }
+    return status;
 }
 
 static fovea_status open_output(const char *path, FILE **out, fovea_error *err)
@@ -357,7 +371,8 @@ int main(int argc, char **argv)
     common.max_tokens = opt.max_tokens;
     common.jobs = opt.jobs;
     common.label = !opt.no_labels;
-    status = open_engine(&opt, &common.engine, &err);
+    common.times = opt.times;
+    status = open_engine(&opt, &common, &err);
     if (status == FOVEA_OK) {
         status = open_state(&opt, &common.state, &err);
     }

@@ -22,6 +22,7 @@
 static const char *const colours[] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7",
                                       "#8a6d00", "#56b4e9", "#7a3db8", "#999999"};
 
+/* The last one is left out where no recipe was timed. */
 static const char *const titles[] = {"right answers, %", "tokens as under none, %", "ms per token"};
 
 /* One plot: where it lies and what its axes span. */
@@ -262,10 +263,23 @@ static void print_legend(FILE *out, const eval_recipes *recipes, double x, const
     }
 }
 
+static size_t count_plots(const eval_part *parts, size_t n_part)
+{
+    for (size_t i = 0; i < n_part; i++) {
+        for (uint32_t r = 0; r < parts[i].job.recipes->n; r++) {
+            if (eval_total_of(&parts[i], r, EVAL_ALL_KINDS).n_decode > 0) {
+                return SAMPLE_COUNT(titles);
+            }
+        }
+    }
+    return SAMPLE_COUNT(titles) - 1;
+}
+
 void eval_picture(FILE *out, const eval_part *parts, size_t n_part, const char *against)
 {
     const eval_recipes *recipes = parts[0].job.recipes;
-    double width = LEFT + SAMPLE_COUNT(titles) * (PLOT_WIDTH + GAP) + LEGEND;
+    size_t n_plot = count_plots(parts, n_part);
+    double width = LEFT + (double)n_plot * (PLOT_WIDTH + GAP) + LEGEND;
     double height = fmax(ROW_HEIGHT * (double)n_part, TOP + LINE_HEIGHT * (recipes->n + 1)) + 8;
 
     fprintf(out,
@@ -279,12 +293,12 @@ void eval_picture(FILE *out, const eval_part *parts, size_t n_part, const char *
         char title[256];
         snprintf(title, sizeof(title), "mode %s: %s", parts[i].job.mode->name, parts[i].name);
         print_text(out, LEFT, y + 24, "font-size=\"15\" font-weight=\"bold\"", title);
-        for (uint32_t k = 0; k < SAMPLE_COUNT(titles); k++) {
+        for (uint32_t k = 0; k < n_plot; k++) {
             plot self = {
                 .part = &parts[i], .what = k, .x = LEFT + k * (PLOT_WIDTH + GAP), .y = y + TOP};
             print_plot(out, &self, against);
         }
     }
-    print_legend(out, recipes, LEFT + SAMPLE_COUNT(titles) * (PLOT_WIDTH + GAP), against);
+    print_legend(out, recipes, LEFT + (double)n_plot * (PLOT_WIDTH + GAP), against);
     fputs("</svg>\n", out);
 }

@@ -1,6 +1,6 @@
 /* picture.h - an evaluation as an SVG picture: a row of plots for each part.
  *
- * Score, agreement with "none" and time per token against realised bytes; a line per recipe through its
+ * Score, agreement with "none" and, where it was measured, time per token against realised bytes; a line per recipe through its
  * budgets. Called by main.c. Threads: one. */
 #ifndef FOVEA_SAMPLES_EVAL_PICTURE_H
 #define FOVEA_SAMPLES_EVAL_PICTURE_H

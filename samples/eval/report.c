@@ -33,11 +33,14 @@ static void print_csv_line(FILE *out, const eval_totals *sum)
             (unsigned long long)sum->n_right, right.share, right.low, right.high, same.share,
             same.low, same.high, (unsigned long long)sum->n_token,
             eval_ratio((double)sum->n_agree, (double)sum->n_token));
-    fprintf(out, ",%.0f,%.0f,%.4f,%.0f,%.2f,%.2f,%.3f", eval_ratio((double)sum->full_bytes, n),
+    fprintf(out, ",%.0f,%.0f,%.4f,%.0f,%.2f,%.2f,", eval_ratio((double)sum->full_bytes, n),
             eval_ratio((double)sum->realised_bytes, n),
             eval_ratio((double)sum->realised_bytes, (double)sum->full_bytes),
             eval_ratio((double)sum->peak_bytes, n), eval_ratio(sum->kept_text, n),
-            eval_ratio(sum->kept_vision, n), eval_ratio(sum->decode_ms, (double)sum->n_decode));
+            eval_ratio(sum->kept_vision, n));
+    if (sum->n_decode > 0) {
+        fprintf(out, "%.3f", sum->decode_ms / (double)sum->n_decode);
+    }
 }
 
 /* The recipe that `index` is compared with, EVAL_MAX_RECIPE: none. */
@@ -131,11 +134,15 @@ static void print_recipe(FILE *out, uint32_t index, const char *recipe, int widt
             100 * eval_ratio(right.share, right_of_none),
             100 * eval_ratio((double)sum->n_as_none, n),
             100 * eval_ratio((double)sum->n_agree, (double)sum->n_token));
-    fprintf(out, "  %11s  %6.1f%%  %6.1f + %-6.1f  %6.2f",
+    fprintf(out, "  %11s  %6.1f%%  %6.1f + %-6.1f",
             sample_digits((uint64_t)(eval_ratio((double)sum->realised_bytes, n) + 0.5), bytes),
             100 * eval_ratio((double)sum->realised_bytes, (double)sum->full_bytes),
-            eval_ratio(sum->kept_text, n), eval_ratio(sum->kept_vision, n),
-            eval_ratio(sum->decode_ms, (double)sum->n_decode));
+            eval_ratio(sum->kept_text, n), eval_ratio(sum->kept_vision, n));
+    if (sum->n_decode > 0) {
+        fprintf(out, "  %8.2f", sum->decode_ms / (double)sum->n_decode);
+    } else {
+        fprintf(out, "  %8s", "-");
+    }
 }
 
 static fovea_status print_difference(FILE *out, const eval_part *part, uint32_t recipe,

@@ -9,8 +9,8 @@
 #include <stdio.h>
 
 void eval_report_csv_head(FILE *out);
-/* A line per recipe and kind of question, kind "all" first. Bytes and tokens are means. against: the
- * recipe that the others are compared with (eval_recipes_against), or NULL. */
+/* A line per recipe and kind of question, kind "all" first. Bytes and tokens are means; ms_per_token is
+ * empty where recipes ran together. against: the recipe that the others are compared with (eval_recipes_against), or NULL. */
 fovea_status eval_report_csv(FILE *out, const eval_part *part, const char *against,
                              fovea_error *err);
 /* Recipes with their shares and bytes, then shares of right answers by kind, then whether the set can

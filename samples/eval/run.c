@@ -1,9 +1,8 @@
-/* run.c - one question through all recipes, and the workers that share the questions out. */
+/* run.c - one question: its prefill, its recipes in lanes; and the workers that share the questions out. */
 #include "samples/eval/run.h"
 
 #include "samples/common/args.h"
-#include "samples/common/show.h"
-#include "samples/eval/score.h"
+#include "samples/eval/lanes.h"
 #include "samples/eval/state.h"
 
 #include <pthread.h>
@@ -29,61 +28,12 @@ typedef struct shared_state {
     fovea_error err;
 } shared_state;
 
-/* An answer with its tokens. */
-typedef struct answer {
-    sample_reply reply; /* text and steps; usage of the turn */
-    uint32_t n_agree;   /* tokens that were the likeliest ones, after the first `n_prefill` */
-    uint32_t n_token;
-} answer;
-
 const eval_mode *eval_mode_at(uint32_t index)
 {
     return index < SAMPLE_COUNT(modes) ? &modes[index] : NULL;
 }
 
-/* ---- one turn ---- */
-
-/* Runs the pending turn (or goes on after a plan) to its end. */
-static fovea_status take_turn(fovea_session *session, const fovea_generate_options *options,
-                              uint32_t n_prefill, answer *out, fovea_error *err)
-{
-    fovea_generation *generation = NULL;
-    fovea_status status = fovea_session_generate(session, options, &generation, err);
-    uint32_t n = 0;
-
-    memset(out, 0, sizeof(*out));
-    while (status == FOVEA_OK) {
-        fovea_token token;
-        status = fovea_generation_next(generation, -1, &token, err);
-        if (status != FOVEA_OK) {
-            break;
-        }
-        if (n++ >= n_prefill) {
-            out->n_token++;
-            out->n_agree += token.n_top > 0 && token.top[0].token == token.id;
-        }
-        status = sample_reply_add_text(&out->reply, token.text, token.n_bytes);
-        if (status < 0) {
-            sample_fail(err, status, "memory is out");
-        }
-    }
-    if (status == FOVEA_DONE) {
-        out->reply.usage.size = sizeof(out->reply.usage);
-        status = fovea_generation_usage(generation, &out->reply.usage);
-    }
-    if (status == FOVEA_OK) {
-        status = sample_reply_add_text(&out->reply, "", 0);
-    }
-    fovea_generation_free(&generation);
-    return status;
-}
-
-static fovea_status add_text(fovea_session *session, const char *text, fovea_error *err)
-{
-    const fovea_part part = {.text = text};
-
-    return fovea_session_add_message(session, FOVEA_ROLE_USER, &part, 1, err);
-}
+/* ---- what all recipes share ---- */
 
 /* Prefills the prompt of an item with everything kept. */
 static fovea_status open_source(const eval_job *job, const eval_item *item, fovea_session **out,
@@ -100,7 +50,7 @@ static fovea_status open_source(const eval_job *job, const eval_item *item, fove
         .label = job->label,
     };
     fovea_image **images = calloc(item->n_image + 1, sizeof(*images));
-    answer nothing = {0};
+    eval_answer nothing = {0};
     fovea_status status = FOVEA_ERR_NOMEM;
 
     if (images == NULL) {
@@ -114,7 +64,7 @@ static fovea_status open_source(const eval_job *job, const eval_item *item, fove
         status = sample_add_question(*out, &request, images, err);
     }
     if (status == FOVEA_OK) {
-        status = take_turn(*out, &plan, 0, &nothing, err);
+        status = eval_take_turn(*out, &plan, 0, &nothing, err);
     }
     *prefill_ms = nothing.reply.usage.encode_ms + nothing.reply.usage.prefill_ms;
     sample_reply_free(&nothing.reply);
@@ -131,11 +81,11 @@ static fovea_status answer_before(const eval_item *item, fovea_session *source, 
     const fovea_generate_options one = {.size = sizeof(one), .max_tokens = 1};
     size_t n_bytes = strlen(item->before_answer) + 2;
     fovea_session *fork = NULL;
-    answer first = {0};
+    eval_answer first = {0};
     fovea_status status = fovea_session_fork(source, NULL, &fork, err);
 
     if (status == FOVEA_OK) {
-        status = take_turn(fork, &one, 0, &first, err);
+        status = eval_take_turn(fork, &one, 0, &first, err);
     }
     if (status == FOVEA_OK) {
         *out = malloc(n_bytes);
@@ -147,93 +97,6 @@ static fovea_status answer_before(const eval_item *item, fovea_session *source, 
     sample_reply_free(&first.reply);
     fovea_session_free(&fork);
     return status;
-}
-
-/* ---- one recipe ---- */
-
-/* Everything up to the question: fork, plan, the ledger of the plan, the answer before. */
-static fovea_status open_planned(fovea_session *source, const char *recipe, const char *before,
-                                 fovea_session **out, eval_outcome *outcome, fovea_error *err)
-{
-    const fovea_generate_options forced = {.size = sizeof(forced), .force = before};
-    fovea_ledger ledger = {.size = sizeof(ledger)};
-    answer said = {0};
-    fovea_status status = fovea_session_fork(source, recipe, out, err);
-
-    if (status == FOVEA_ERR_BUDGET) {
-        outcome->refused = true;
-    }
-    if (status == FOVEA_OK) {
-        status = fovea_session_ledger(*out, &ledger);
-    }
-    if (status == FOVEA_OK) {
-        outcome->full_bytes = ledger.full_bytes;
-        outcome->realised_bytes = ledger.realised_bytes;
-        outcome->peak_bytes = ledger.peak_bytes;
-        outcome->kept_text = sample_kept(&ledger, ledger.kept_text_slots);
-        outcome->kept_vision = sample_kept(&ledger, ledger.kept_vision_slots);
-    }
-    if (status == FOVEA_OK && before != NULL) {
-        status = take_turn(*out, &forced, 0, &said, err);
-    }
-    sample_reply_free(&said.reply);
-    return status;
-}
-
-/* How many tokens of `text` are the likeliest ones where the plan of `session` holds. */
-static fovea_status count_agreement(const eval_job *job, const eval_item *item,
-                                    fovea_session *session, const char *text, eval_outcome *outcome,
-                                    fovea_error *err)
-{
-    const fovea_generate_options forced = {.size = sizeof(forced), .force = text, .n_logprobs = 1};
-    answer said = {0};
-    fovea_status status = job->mode->before ? add_text(session, item->question, err) : FOVEA_OK;
-
-    if (status == FOVEA_OK && text[0] != '\0') {
-        status = take_turn(session, &forced, job->mode->n_prefill, &said, err);
-    }
-    outcome->n_token = said.n_token;
-    outcome->n_agree = said.n_agree;
-    sample_reply_free(&said.reply);
-    return status;
-}
-
-/* `none` is the outcome of the first recipe, which may be this one. */
-static fovea_status run_recipe(const eval_job *job, const eval_item *item, fovea_session *source,
-                               const char *recipe, const char *before, const eval_outcome *none,
-                               eval_outcome *outcome, fovea_error *err)
-{
-    const fovea_generate_options greedy = {.size = sizeof(greedy), .max_tokens = job->max_tokens};
-    fovea_session *planned = NULL, *spare = NULL;
-    answer said = {0};
-    fovea_status status = open_planned(source, recipe, before, &planned, outcome, err);
-
-    if (status == FOVEA_OK) {
-        status = fovea_session_fork(planned, NULL, &spare, err);
-    }
-    if (status == FOVEA_OK && job->mode->before) {
-        status = add_text(planned, item->question, err);
-    }
-    if (status == FOVEA_OK) {
-        status = take_turn(planned, &greedy, 0, &said, err);
-    }
-    if (status == FOVEA_OK) {
-        outcome->text = said.reply.text;
-        said.reply.text = NULL;
-        outcome->decode_ms = said.reply.usage.decode_ms;
-        outcome->n_decode = said.n_token > 0 ? said.n_token - 1 : 0;
-        outcome->right = eval_is_right(outcome->text, item->answers);
-        outcome->as_none = strcmp(outcome->text, none->text) == 0;
-        if (outcome != none && outcome->as_none) { /* each token was the likeliest one */
-            outcome->n_token = outcome->n_agree = none->n_token;
-        } else {
-            status = count_agreement(job, item, spare, none->text, outcome, err);
-        }
-    }
-    sample_reply_free(&said.reply);
-    fovea_session_free(&spare);
-    fovea_session_free(&planned);
-    return outcome->refused ? FOVEA_OK : status;
 }
 
 /* ---- one question ---- */
@@ -275,30 +138,74 @@ static uint32_t recall(const eval_job *job, const char *key, eval_outcome *outco
     return n_open;
 }
 
+/* Runs the lanes that are open and writes down what became of recipes from..to-1. */
+static fovea_status finish_lanes(eval_lanes *lanes, const char *key, const bool *known,
+                                 eval_outcome *outcomes, uint32_t from, uint32_t to,
+                                 fovea_error *err)
+{
+    const eval_job *job = lanes->job;
+    fovea_status status = eval_lanes_run(lanes, err);
+
+    for (uint32_t r = from; r < to && status == FOVEA_OK; r++) {
+        if (!known[r]) {
+            status = eval_state_add(job->state, key, job->recipes->items[r], &outcomes[r], err);
+        }
+    }
+    return status;
+}
+
+/* Asks the recipes that are not known: all at once as far as there is room for their caches, or one after
+ * another when times are wanted. */
+static fovea_status ask_lanes(eval_lanes *lanes, const char *key, const bool *known,
+                              eval_outcome *outcomes, fovea_error *err)
+{
+    const eval_job *job = lanes->job;
+    fovea_status status = FOVEA_OK;
+    uint32_t from = 0;
+
+    for (uint32_t r = 0; r < job->recipes->n && status == FOVEA_OK; r++) {
+        if (known[r]) {
+            continue;
+        }
+        if (lanes->n > 0 && (job->times || !eval_lanes_have_room(lanes))) {
+            status = finish_lanes(lanes, key, known, outcomes, from, r, err);
+            from = r;
+        }
+        if (status == FOVEA_OK) {
+            status = eval_lanes_open(lanes, job->recipes->items[r], &outcomes[r], err);
+        }
+    }
+    if (status < 0) {
+        eval_lanes_close(lanes);
+        return status;
+    }
+    return finish_lanes(lanes, key, known, outcomes, from, job->recipes->n, err);
+}
+
 /* Asks the recipes that are not known, on one prefill. */
 static fovea_status ask_open(const eval_job *job, const eval_item *item, const char *key,
                              const bool *known, eval_outcome *outcomes, double *prefill_ms,
                              fovea_error *err)
 {
-    fovea_session *source = NULL;
+    eval_lanes lanes = {.job = job, .item = item, .none = &outcomes[0]};
+    fovea_ledger ledger = {.size = sizeof(ledger)};
     char *before = NULL;
-    fovea_status status = open_source(job, item, &source, prefill_ms, err);
+    fovea_status status = open_source(job, item, &lanes.source, prefill_ms, err);
 
     if (status == FOVEA_OK && job->mode->before) {
-        status = answer_before(item, source, &before, err);
+        status = answer_before(item, lanes.source, &before, err);
+        lanes.before = before;
     }
-    for (uint32_t r = 0; r < job->recipes->n && status == FOVEA_OK; r++) {
-        const char *recipe = job->recipes->items[r];
-        if (known[r]) {
-            continue;
-        }
-        status = run_recipe(job, item, source, recipe, before, outcomes, &outcomes[r], err);
-        if (status == FOVEA_OK) {
-            status = eval_state_add(job->state, key, recipe, &outcomes[r], err);
-        }
+    if (status == FOVEA_OK) {
+        status = fovea_session_ledger(lanes.source, &ledger);
+        lanes.source_bytes = ledger.realised_bytes;
+        lanes.token_bytes = ledger.full_bytes / (ledger.text_tokens + ledger.vision_tokens);
+    }
+    if (status == FOVEA_OK) {
+        status = ask_lanes(&lanes, key, known, outcomes, err);
     }
     free(before);
-    fovea_session_free(&source);
+    fovea_session_free(&lanes.source);
     return status;
 }
 

@@ -1,7 +1,7 @@
 /* run.h - asks every question of a set under every recipe, on one prefill each.
  *
  * A session prefills the prompt with recipe "none" and keeps what scorers need; a fork per recipe makes
- * its plan and answers. Modes:
+ * its plan and answers, all of a question side by side (lanes.h). Modes:
  *   same  the question stands in the prompt when the plan is made. The first token of the answer comes
  *         from the prefill, before anything was dropped, so only tokens after it count, and a question
  *         whose answer is a single token is left out.
@@ -38,8 +38,8 @@ typedef struct eval_outcome {
         n_agree; /* .. and those that are the likeliest here too, after the same words before */
     uint64_t full_bytes, realised_bytes, peak_bytes;
     double kept_text, kept_vision; /* tokens per (layer, KV head) */
-    double decode_ms;
-    uint32_t n_decode; /* tokens in decode_ms */
+    double decode_ms;              /* of a recipe asked alone (eval_job.times), else 0 */
+    uint32_t n_decode;             /* tokens in decode_ms */
 } eval_outcome;
 
 typedef struct eval_results {
@@ -58,6 +58,8 @@ typedef struct eval_job {
     eval_state *state;
     uint32_t max_tokens, jobs;
     bool label; /* "Image 1: " in front of each of several pictures */
+    bool times; /* a question's recipes one after another, so that their times are theirs alone */
+    uint64_t kv_bytes; /* of the engine's pool */
 } eval_job;
 
 fovea_status eval_run(const eval_job *job, eval_results *out, fovea_error *err);

@@ -314,20 +314,61 @@ static void emit(fvi_scheduler *self, fvi_request *request, const float *logits)
     }
 }
 
-/* The answer's first token comes from the prompt's last row. */
-static void begin_answer(fvi_scheduler *self, fvi_request *request, const float *hidden)
+/* Tokens from hidden rows [n] of the requests in row_request, once the step that made them went well. */
+static void emit_rows(fvi_scheduler *self, uint32_t n, fovea_status status)
+{
+    const fvi_decoder_config *c = &self->model->config;
+    for (uint32_t first = 0; first < n && status == FOVEA_OK; first += FVI_HEAD_ROWS) {
+        uint32_t m = FVI_MIN(n - first, (uint32_t)FVI_HEAD_ROWS);
+        status = fvi_decoder_logits(self->decoder, self->hidden + (size_t)first * c->hidden, m,
+                                    self->logits);
+        for (uint32_t i = 0; i < m && status == FOVEA_OK; i++) {
+            emit(self, self->row_request[first + i], self->logits + (size_t)i * c->vocab);
+            self->row_request[first + i] = NULL;
+        }
+    }
+    for (uint32_t i = 0; i < n && status != FOVEA_OK; i++) {
+        if (self->row_request[i] != NULL) { /* the step as a whole failed: no row can be trusted */
+            fail(self, self->row_request[i], status, NULL);
+        }
+    }
+}
+
+/* The answer's first token comes from the prompt's last row, which is in self->hidden. */
+static void begin_answer(fvi_scheduler *self, fvi_request *request)
 {
     request->phase = FVI_PHASE_DECODE;
     if (!can_go_on(self, request)) {
         fvi_request_finish(self, &self->running, request, FOVEA_FINISH_LENGTH, FOVEA_OK, NULL);
         return;
     }
-    fovea_status status = fvi_decoder_logits(self->decoder, hidden, 1, self->logits);
-    if (status != FOVEA_OK) {
-        fail(self, request, status, NULL);
-        return;
+    self->row_request[0] = request;
+    emit_rows(self, 1, FOVEA_OK);
+}
+
+/* First tokens of all answers that plan_only turns left open. */
+static bool begin_open_answers(fvi_scheduler *self)
+{
+    size_t n_bytes = self->model->config.hidden * sizeof(float);
+    uint32_t n = 0;
+    bool any = false;
+    for (fvi_request *r = self->running.first, *next; r != NULL; r = next) {
+        next = r->next;
+        if (r->phase != FVI_PHASE_DECODE || r->n_output > 0) {
+            continue;
+        }
+        any = true;
+        if (!can_go_on(self, r)) {
+            fvi_request_finish(self, &self->running, r, FOVEA_FINISH_LENGTH, FOVEA_OK, NULL);
+            continue;
+        }
+        memcpy(self->hidden + (size_t)n * self->model->config.hidden, r->timeline->hidden, n_bytes);
+        fvi_free(self->alloc, r->timeline->hidden);
+        r->timeline->hidden = NULL;
+        self->row_request[n++] = r;
     }
-    emit(self, request, self->logits);
+    emit_rows(self, n, FOVEA_OK);
+    return any;
 }
 
 static bool decode(fvi_scheduler *self)
@@ -346,21 +387,7 @@ static bool decode(fvi_scheduler *self)
     for (uint32_t i = 0; i < n && status == FOVEA_OK; i++) {
         status = fvi_kv_seq_commit(self->rows[i].seq);
     }
-    for (uint32_t first = 0; first < n && status == FOVEA_OK; first += FVI_HEAD_ROWS) {
-        uint32_t m = FVI_MIN(n - first, (uint32_t)FVI_HEAD_ROWS);
-        size_t vocab = self->model->config.vocab;
-        status = fvi_decoder_logits(self->decoder, self->hidden + (size_t)first * self->model->config.hidden,
-                                    m, self->logits);
-        for (uint32_t i = 0; i < m && status == FOVEA_OK; i++) {
-            emit(self, self->row_request[first + i], self->logits + i * vocab);
-            self->row_request[first + i] = NULL;
-        }
-    }
-    for (uint32_t i = 0; i < n && status != FOVEA_OK; i++) {
-        if (self->row_request[i] != NULL) { /* the step as a whole failed: no row can be trusted */
-            fail(self, self->row_request[i], status, NULL);
-        }
-    }
+    emit_rows(self, n, status);
     return true;
 }
 
@@ -464,7 +491,7 @@ static void finish_prefill(fvi_scheduler *self, fvi_request *request, const floa
         fvi_request_finish(self, &self->running, request, FOVEA_FINISH_PLAN, FOVEA_OK, NULL);
         return;
     }
-    begin_answer(self, request, hidden);
+    begin_answer(self, request);
 }
 
 static void prefill_block(fvi_scheduler *self, fvi_request *request)
@@ -505,13 +532,6 @@ static bool prefill(fvi_scheduler *self)
             prefill_block(self, r);
             return true;
         }
-        if (r->n_output == 0) { /* answers what a plan_only turn left open */
-            memcpy(self->hidden, r->timeline->hidden, self->model->config.hidden * sizeof(float));
-            fvi_free(self->alloc, r->timeline->hidden);
-            r->timeline->hidden = NULL;
-            begin_answer(self, r, self->hidden);
-            return true;
-        }
     }
     return false;
 }
@@ -522,6 +542,7 @@ bool fvi_scheduler_step(fvi_scheduler *self)
     bool any = sweep_list(self, &self->running, now);
     any = sweep_list(self, &self->waiting, now) || any;
     any = admit(self) || any;
+    any = begin_open_answers(self) || any;
     any = prefill(self) || any;
     any = decode(self) || any;
     if (any) {

@@ -428,7 +428,7 @@ class Eval(unittest.TestCase):
             table, picture = f"{folder}/table.csv", f"{folder}/picture.svg"
             done = run("fovea-eval", one, f"blind={four}", "--mode", "next,blind", "--recipes",
                        "random;vl-cache:vision=int4;streaming:keep=0.5", "--budgets", "20%,10%",
-                       "--against", "random", "--csv", table, "--picture", picture)
+                       "--against", "random", "--csv", table, "--picture", picture, "--times")
             with open(table, encoding="utf-8") as file:
                 rows = [row for row in csv.DictReader(file) if row["kind"] == "all"]
             drawn = xml.etree.ElementTree.parse(picture)
@@ -462,7 +462,7 @@ class Eval(unittest.TestCase):
 
             def ask(*arguments):
                 return run("fovea-eval", path, "--mode", "next", "--recipes",
-                           "random:keep=0.1;vl-cache:bytes=10%", "--state", str(state),
+                           "random:keep=0.1;vl-cache:bytes=10%", "--state", str(state), "--times",
                            *arguments).stdout
 
             whole = ask()
@@ -488,6 +488,39 @@ class Eval(unittest.TestCase):
         for row in rows[0] + rows[1]:
             row.pop("ms_per_token")
         self.assertEqual(*rows)
+
+    def test_together_or_one_after_another(self):
+        """Recipes side by side answer as they do alone, in as many groups as fit the pool, without times."""
+        large = [word for keep in (0.9, 0.85, 0.8) for word in ("--recipe", f"random:keep={keep}")]
+        done = [self.evaluate("next", "four", "--limit", "1", *large, *more) for more in (
+            ("--times",), (), ("--kv-bytes", "14MiB"))]
+        for rows, answers, table in done[1:]:
+            self.assertEqual(answers, done[0][1])
+            self.assertEqual([row["ms_per_token"] for row in rows], [""] * len(rows))
+        self.assertGreater(float(done[0][0][0]["ms_per_token"]), 0)
+        for rows, _, _ in done:
+            for row in rows:
+                row.pop("ms_per_token")
+        self.assertEqual(done[0][0], done[1][0])
+        self.assertEqual(done[0][0], done[2][0])
+
+    def test_a_refused_recipe_is_told(self):
+        """A budget below the floor ends neither the run nor the question."""
+        path = str(TINY / "one.same.jsonl")
+        with tempfile.TemporaryDirectory() as folder:
+            table, picture = f"{folder}/table.csv", f"{folder}/picture.svg"
+            done = run("fovea-eval", path, "--recipes", "vl-cache:bytes=1KiB;random:keep=0.1", "--csv",
+                       table, "--picture", picture)
+            with open(table, encoding="utf-8") as file:
+                rows = [row for row in csv.DictReader(file) if row["kind"] == "all"]
+            drawn = xml.etree.ElementTree.parse(picture)
+        self.assertEqual([(int(row["questions"]) > 0, int(row["refused"]) > 0) for row in rows],
+                         [(True, False), (False, True), (True, False)])
+        self.assertEqual(rows[1]["refused"], rows[0]["questions"])
+        self.assertIn(f"refused {rows[1]['refused']} times", done.stdout)
+        texts = [text.text for text in drawn.iter("{http://www.w3.org/2000/svg}text")]
+        self.assertIn("right answers, %", texts)
+        self.assertNotIn("ms per token", texts)     # nothing was timed
 
     def test_limit(self):
         _, answers, _ = self.evaluate("next", "one", "--limit", "2")
