@@ -1,4 +1,4 @@
-/* engine_impl.h - what an engine holds. Internal to engine.c and session.c. */
+/* engine_impl.h - what an engine holds. Internal to engine.c and session*.c. */
 #ifndef FOVEA_ENGINE_ENGINE_IMPL_H
 #define FOVEA_ENGINE_ENGINE_IMPL_H
 

@@ -3,7 +3,7 @@
  * The scheduler pushes sampled tokens; text is held back while it could still become a stop text or is
  * part of a character. All memory is taken when a request is submitted, so pushing allocates nothing
  * (unless a vocabulary holds tokens longer than GENERATION_TEXT_BYTES on average).
- * Two references: the caller's and the scheduler's. Called by session.c and scheduler.c.
+ * Two references: the caller's and the scheduler's. Called by session_turn.c and scheduler.c.
  * Threads: every function locks for itself; cancel and notify - any. */
 #ifndef FOVEA_ENGINE_GENERATION_H
 #define FOVEA_ENGINE_GENERATION_H

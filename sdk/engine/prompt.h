@@ -1,7 +1,7 @@
 /* prompt.h - what one turn adds to a sequence: token ids with every picture's marker widened to its vision
  * tokens, the tags of those positions, and the pictures.
  *
- * Called by session.c (build) and scheduler.c (run). Threads: plain data with one owner. */
+ * Called by session_turn.c (build) and scheduler.c (run). Threads: plain data with one owner. */
 #ifndef FOVEA_ENGINE_PROMPT_H
 #define FOVEA_ENGINE_PROMPT_H
 

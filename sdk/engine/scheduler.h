@@ -4,7 +4,7 @@
  * come first served -> one block of the prefill under way (or one picture through the encoder) -> one token
  * for every decoding sequence. Freed bytes are seen by the admission of the same step.
  * A request is refused at submission when it can never fit the pool.
- * Called by session.c and engine.c. Threads: submit, run, wake - any. */
+ * Called by session*.c and engine.c. Threads: submit, run, wake - any. */
 #ifndef FOVEA_ENGINE_SCHEDULER_H
 #define FOVEA_ENGINE_SCHEDULER_H
 
