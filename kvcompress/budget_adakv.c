@@ -71,7 +71,7 @@ static fovea_status weigh(const fvi_budget_ctx *ctx, double *weights)
 {
     const fvi_kv_geom *geom = ctx->geom;
     uint32_t n_list = fvi_kv_geom_n_list(geom);
-    float *scratch = fvi_calloc(ctx->alloc, (size_t)fvi_kv_geom_max_kv_head(geom) * ctx->n_token,
+    float *scratch = fvi_calloc(ctx->alloc, (size_t)fvi_kv_geom_max_kv_head(geom) * ctx->n_candidate,
                                 sizeof *scratch);
     if (scratch == NULL) {
         return FOVEA_ERR_NOMEM;
@@ -79,9 +79,9 @@ static fovea_status weigh(const fvi_budget_ctx *ctx, double *weights)
     size_t list = 0;
     for (uint32_t layer = 0; layer < geom->n_layer; layer++) {
         uint32_t n_head = geom->layers[layer].n_kv_head;
-        size_t n = (size_t)n_head * ctx->n_token;
+        size_t n = (size_t)n_head * ctx->n_candidate;
         size_t k = (size_t)((double)ctx->total * n_head / n_list + 0.5);
-        weigh_layer(ctx->scores + list * ctx->n_token, scratch, n_head, ctx->n_token,
+        weigh_layer(ctx->scores + list * ctx->n_candidate, scratch, n_head, ctx->n_candidate,
                     FVI_MIN(FVI_MAX(k, 1), n), weights + list);
         list += n_head;
     }

@@ -13,7 +13,7 @@ static fovea_status weigh(const fvi_budget_ctx *ctx, double *weights)
 {
     const fvi_kv_geom *geom = ctx->geom;
     uint32_t n_list = fvi_kv_geom_n_list(geom);
-    double alpha = (double)ctx->total / ((double)n_list * ctx->n_token);
+    double alpha = (double)ctx->total / ((double)n_list * ctx->n_candidate);
     double sum = 0;
     for (uint32_t layer = 0; layer < geom->n_layer; layer++) {
         sum += ctx->obs->density[layer];

@@ -59,7 +59,7 @@ static uint64_t slots_at(const fvi_budget_ctx *ctx, const double *parts, double 
     uint64_t n = 0;
     for (uint32_t layer = 0; layer < ctx->geom->n_layer; layer++) {
         n += (uint64_t)ctx->geom->layers[layer].n_kv_head *
-             reach_of(parts + (size_t)layer * ctx->n_token, ctx->n_token, p);
+             reach_of(parts + (size_t)layer * ctx->n_candidate, ctx->n_candidate, p);
     }
     return n;
 }
@@ -67,15 +67,15 @@ static uint64_t slots_at(const fvi_budget_ctx *ctx, const double *parts, double 
 static fovea_status weigh(const fvi_budget_ctx *ctx, double *weights)
 {
     const fvi_kv_geom *geom = ctx->geom;
-    double *parts = fvi_calloc(ctx->alloc, (size_t)geom->n_layer * ctx->n_token, sizeof *parts);
+    double *parts = fvi_calloc(ctx->alloc, (size_t)geom->n_layer * ctx->n_candidate, sizeof *parts);
     if (parts == NULL) {
         return FOVEA_ERR_NOMEM;
     }
     const float *scores = ctx->scores;
     for (uint32_t layer = 0; layer < geom->n_layer; layer++) {
         uint32_t n_head = geom->layers[layer].n_kv_head;
-        cumulate(scores, n_head, ctx->n_token, parts + (size_t)layer * ctx->n_token);
-        scores += (size_t)n_head * ctx->n_token;
+        cumulate(scores, n_head, ctx->n_candidate, parts + (size_t)layer * ctx->n_candidate);
+        scores += (size_t)n_head * ctx->n_candidate;
     }
     double fits = 0, exceeds = 1;
     for (uint32_t i = 0; i < STEPS; i++) {
@@ -83,7 +83,7 @@ static fovea_status weigh(const fvi_budget_ctx *ctx, double *weights)
         *(slots_at(ctx, parts, middle) <= ctx->total ? &fits : &exceeds) = middle;
     }
     for (uint32_t layer = 0; layer < geom->n_layer; layer++) {
-        uint32_t n = reach_of(parts + (size_t)layer * ctx->n_token, ctx->n_token, fits);
+        uint32_t n = reach_of(parts + (size_t)layer * ctx->n_candidate, ctx->n_candidate, fits);
         for (uint32_t head = 0; head < geom->layers[layer].n_kv_head; head++) {
             *weights++ = n;
         }

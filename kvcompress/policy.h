@@ -79,10 +79,11 @@ typedef struct fvi_budget_ctx {
     const fovea_alloc *alloc;
     const fvi_kv_geom *geom;
     const fvi_kv_obs *obs;
-    const float *scores; /* [n_list, n_token] */
-    uint32_t n_token;
+    uint32_t n_token;    /* of the turn: of the planes */
+    uint32_t n_candidate; /* of a list, that share the total: all, or those of a modality */
+    const float *scores;  /* [n_list, n_candidate] */
     uint64_t total;    /* slots over all lists, to be met exactly */
-    uint32_t min_list; /* least slots of a list (sinks, protected), at most n_token */
+    uint32_t min_list; /* least slots of a list (sinks, protected), at most n_candidate */
 } fvi_budget_ctx;
 
 /* For a budget that chooses token and kind together. */

@@ -86,16 +86,29 @@ static uint32_t index_of(const char *(*name_at)(uint32_t), const char *name)
 
 /* ---- making out what was said ---- */
 
+static bool part_has(const fovea_recipe_part *part, double value, fovea_recipe_zero zero)
+{
+    return value > 0 || (part->zeros & zero) != 0;
+}
+
+static bool says_recent(const fovea_recipe *given)
+{
+    return part_has(&given->both, given->both.recent, FOVEA_RECIPE_ZERO_RECENT) ||
+           part_has(&given->text, given->text.recent, FOVEA_RECIPE_ZERO_RECENT) ||
+           part_has(&given->vision, given->vision.recent, FOVEA_RECIPE_ZERO_RECENT);
+}
+
 static void make_parts(const fovea_recipe *all, fvi_recipe *out)
 {
     const fovea_recipe_part *both = &all->both;
     const fovea_recipe_part *parts[FOVEA_N_MODALITY] = {&all->text, &all->vision};
     for (uint32_t m = 0; m < FOVEA_N_MODALITY; m++) {
         const fovea_recipe_part *own = parts[m];
-        bool has_recent = own->recent > 0 || (own->zeros & FOVEA_RECIPE_ZERO_RECENT) != 0;
-        bool has_protect = own->protect > 0 || (own->zeros & FOVEA_RECIPE_ZERO_PROTECT) != 0;
+        bool has_recent = part_has(own, own->recent, FOVEA_RECIPE_ZERO_RECENT);
+        bool has_protect = part_has(own, own->protect, FOVEA_RECIPE_ZERO_PROTECT);
         uint32_t kind = index_of(kind_name, own->kind != NULL ? own->kind : both->kind);
         out->codec[m] = fvi_codec_at(kind);
+        out->keep[m] = own->keep;
         out->recent[m] = has_recent ? own->recent : both->recent;
         out->recent_apart = out->recent_apart || has_recent;
         out->protect[m] = has_protect ? own->protect : both->protect;
@@ -117,19 +130,39 @@ static void make_total(const fovea_recipe *all, fvi_recipe *out)
 }
 
 /* Refuses what does not go together, and says why. */
-static fovea_status check(const fvi_recipe *self, fovea_error *err)
+static fovea_status check(const fvi_recipe *self, const fovea_recipe *given, fovea_error *err)
 {
-    if (self->scorer != NULL && self->unit == FVI_BUDGET_NONE) {
+    uint32_t n_share = (self->keep[0] > 0) + (self->keep[1] > 0);
+    bool has_total = self->unit != FVI_BUDGET_NONE;
+    if (self->scorer != NULL && !has_total && n_share == 0) {
         return FVI_FAIL(err, FOVEA_ERR_ARG,
                         "recipe: score '%s' needs keep= or bytes=", self->scorer->name);
     }
-    if (self->scorer == NULL && self->unit != FVI_BUDGET_NONE) {
+    if (self->scorer == NULL && (has_total || n_share > 0)) {
         return FVI_FAIL(err, FOVEA_ERR_ARG, "recipe: %s= needs a preset or score=",
-                        self->unit == FVI_BUDGET_KEEP ? "keep" : "bytes");
+                        self->unit == FVI_BUDGET_NONE || self->unit == FVI_BUDGET_KEEP ? "keep"
+                                                                                       : "bytes");
     }
     if (self->scorer == NULL && self->budget != NULL) {
         return FVI_FAIL(err, FOVEA_ERR_ARG,
                         "recipe: budget '%s' needs a preset or score=", self->budget->name);
+    }
+    if (has_total && n_share > 1) {
+        return FVI_FAIL(
+            err, FOVEA_ERR_ARG,
+            "recipe: text.keep=, vision.keep= and a total: any two of them, the third follows");
+    }
+    if (self->budget != NULL && self->budget->choose != NULL && n_share > 0) {
+        return FVI_FAIL(err, FOVEA_ERR_ARG,
+                        "recipe: budget '%s' weighs text against vision itself; text.keep= and "
+                        "vision.keep= do not go with it, text.protect= and vision.protect= do",
+                        self->budget->name);
+    }
+    if (self->budget != NULL && self->budget->choose != NULL && says_recent(given)) {
+        return FVI_FAIL(
+            err, FOVEA_ERR_ARG,
+            "recipe: budget '%s' has no windows; recent= does not go with it, protect= does",
+            self->budget->name);
     }
     return FOVEA_OK;
 }
@@ -152,7 +185,7 @@ static fovea_status make(const fovea_recipe *given, fvi_recipe *out, fovea_error
     out->seed = all.seed;
     make_total(&all, out);
     make_parts(&all, out);
-    FVI_TRY(check(out, err));
+    FVI_TRY(check(out, given, err));
     if (out->scorer != NULL && out->budget == NULL) {
         out->budget = budgets[0];
     }

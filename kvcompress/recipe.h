@@ -25,6 +25,7 @@ typedef struct fvi_recipe {
     const fvi_budget *budget;
     fvi_budget_unit unit;
     double amount;                            /* share, percent or bytes */
+    double keep[FOVEA_N_MODALITY];            /* share of the modality's tokens; 0: none of its own */
     const fvi_codec *codec[FOVEA_N_MODALITY]; /* NULL: the base kind */
     double recent[FOVEA_N_MODALITY];          /* share of the budget for the latest tokens */
     bool recent_apart;                        /* of each modality, else of the prompt: all equal */

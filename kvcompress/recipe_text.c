@@ -294,7 +294,7 @@ static const option options[] = {
     {"budget", &a_name, "budgets", WHOLE(budget), 0},
     {"bytes", &a_percent, NULL, WHOLE(percent), 0},
     {"bytes", &a_size, NULL, WHOLE(bytes), 0},
-    {"keep", &a_share, NULL, WHOLE(both.keep), 0},
+    {"keep", &a_share, NULL, EACH(keep), 0},
     {"kind", &a_name, "kinds", EACH(kind), 0},
     {"recent", &a_window, NULL, EACH(recent), FOVEA_RECIPE_ZERO_RECENT},
     {"protect", &protection, NULL, EACH(protect), FOVEA_RECIPE_ZERO_PROTECT},

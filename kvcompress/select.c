@@ -62,58 +62,62 @@ typedef struct window {
 } window;
 
 /* How many tokens a window has in a budget of k. */
-static uint32_t window_of(const fvi_select *self, const window *w, uint32_t k)
+static uint32_t window_of(const fvi_select_part *part, const window *w, uint32_t k)
 {
     double share = ceil(w->share * k - 1e-9);
     uint32_t n = share <= 0 ? 0 : (uint32_t)share;
-    return FVI_MIN(n, k - self->n_always);
+    return FVI_MIN(n, k - part->n_always);
 }
 
-/* The token by which a window grows with a budget of k; n_token: it does not grow, or has taken all. */
-static uint32_t grow_window(const fvi_select *self, window *w, uint32_t k)
+/* The place in part->token by which a window grows with a budget of k; n: it does not grow, or has taken all. */
+static uint32_t grow_window(const fvi_select *self, const fvi_select_part *part, window *w,
+                            uint32_t k)
 {
-    if (window_of(self, w, k) <= w->n) {
-        return self->n_token;
+    if (window_of(part, w, k) <= w->n) {
+        return part->n;
     }
     w->n++;
     while (w->at > 0) {
-        if (self->modality[--w->at] == w->modality || w->any) {
+        if (self->modality[part->token[--w->at]] == w->modality || w->any) {
             return w->at;
         }
     }
-    return self->n_token;
+    return part->n;
 }
 
-static uint32_t set_windows(const fvi_select *self, window windows[FOVEA_N_MODALITY])
+static uint32_t set_windows(const fvi_select *self, const fvi_select_part *part,
+                            window windows[FOVEA_N_MODALITY])
 {
+    bool apart = self->recipe->recent_apart && part->any;
     for (uint32_t m = 0; m < FOVEA_N_MODALITY; m++) {
-        windows[m] = (window){.share = self->recipe->recent[m],
-                              .modality = (uint8_t)m,
-                              .any = !self->recipe->recent_apart,
-                              .at = self->n_token};
+        uint32_t of = part->any ? m : part->modality;
+        windows[m] = (window){.share = self->recipe->recent[of],
+                              .modality = (uint8_t)of,
+                              .any = !apart,
+                              .at = part->n};
     }
-    return self->recipe->recent_apart ? FOVEA_N_MODALITY : 1;
+    return apart ? FOVEA_N_MODALITY : 1;
 }
 
-static void order_list(fvi_select *self, uint32_t list)
+static void order_list(fvi_select *self, const fvi_select_part *part, uint32_t list)
 {
-    uint32_t n = self->n_token, n_done = 0, at = 0;
-    uint32_t *order = self->order + (size_t)list * n;
-    uint32_t *n_vision = self->n_vision + (size_t)list * n;
+    uint32_t n = part->n, n_done = 0, at = 0;
+    uint32_t *order = part->order + (size_t)list * n;
+    uint32_t *n_vision = part->n_vision + (size_t)list * n;
     window windows[FOVEA_N_MODALITY];
-    uint32_t n_window = set_windows(self, windows);
-    fvi_select_sort(self->scores + (size_t)list * n, n, self->sort);
+    uint32_t n_window = set_windows(self, part, windows);
+    fvi_select_sort(part->scores + (size_t)list * n, n, self->sort);
     uint8_t *taken = (uint8_t *)(self->sort + n); /* the sort is through with it */
-    memcpy(taken, self->always, n);
     for (uint32_t i = 0; i < n; i++) {
-        if (self->always[i] != 0) {
-            order[n_done++] = i;
+        taken[i] = self->always[part->token[i]] != 0;
+        if (taken[i] != 0) {
+            order[n_done++] = part->token[i];
         }
     }
     while (n_done < n) {
         uint32_t next = n;
         for (uint32_t w = 0; w < n_window && next == n; w++) {
-            next = grow_window(self, &windows[w], n_done + 1);
+            next = grow_window(self, part, &windows[w], n_done + 1);
         }
         if (next == n || taken[next] != 0) {
             while (taken[self->sort[at]] != 0) {
@@ -122,7 +126,7 @@ static void order_list(fvi_select *self, uint32_t list)
             next = self->sort[at];
         }
         taken[next] = 1;
-        order[n_done++] = next;
+        order[n_done++] = part->token[next];
     }
     for (uint32_t i = 0, count = 0; i < n; i++) {
         count += self->modality[order[i]] == FOVEA_MODALITY_VISION;
@@ -132,8 +136,10 @@ static void order_list(fvi_select *self, uint32_t list)
 
 void fvi_select_order(fvi_select *self)
 {
-    for (uint32_t list = 0; list < self->n_list; list++) {
-        order_list(self, list);
+    for (uint32_t p = 0; p < self->n_part; p++) {
+        for (uint32_t list = 0; list < self->n_list; list++) {
+            order_list(self, &self->part[p], list);
+        }
     }
 }
 
@@ -171,14 +177,18 @@ size_t fvi_select_runs_bytes(const fvi_select *self, uint32_t layer,
     return n_bytes;
 }
 
-size_t fvi_select_list_bytes(const fvi_select *self, uint32_t list, uint32_t k)
+/* Bytes of a list whose parts keep their budgets, part p more than that. */
+static size_t list_bytes(const fvi_select *self, uint32_t list, uint32_t p, uint32_t more)
 {
-    if (k == 0) {
-        return 0;
+    uint32_t n[FOVEA_N_MODALITY] = {0};
+    for (uint32_t i = 0; i < self->n_part; i++) {
+        const fvi_select_part *part = &self->part[i];
+        uint32_t k = part->budget[list] + (i == p ? more : 0);
+        uint32_t n_vision = k > 0 ? part->n_vision[(size_t)list * part->n + k - 1] : 0;
+        n[FOVEA_MODALITY_VISION] += n_vision;
+        n[FOVEA_MODALITY_TEXT] += k - n_vision;
     }
-    uint32_t n_vision = self->n_vision[(size_t)list * self->n_token + k - 1];
-    return fvi_select_runs_bytes(self, self->list_layer[list],
-                                 (const uint32_t[]){k - n_vision, n_vision});
+    return n[0] + n[1] > 0 ? fvi_select_runs_bytes(self, self->list_layer[list], n) : 0;
 }
 
 size_t fvi_select_whole_bytes(const fvi_select *self, size_t run_bytes, uint64_t n_slot)
@@ -192,8 +202,10 @@ static size_t run_bytes_of(const fvi_select *self, uint64_t *n_slot)
     size_t run_bytes = 0;
     *n_slot = 0;
     for (uint32_t list = 0; list < self->n_list; list++) {
-        run_bytes += fvi_select_list_bytes(self, list, self->budget[list]);
-        *n_slot += self->budget[list];
+        run_bytes += list_bytes(self, list, 0, 0);
+        for (uint32_t p = 0; p < self->n_part; p++) {
+            *n_slot += self->part[p].budget[list];
+        }
     }
     return run_bytes;
 }
@@ -207,23 +219,26 @@ size_t fvi_select_bytes(const fvi_select *self)
 
 /* ---- budgets ---- */
 
-fovea_status fvi_select_total(fvi_select *self, const fvi_kv_obs *obs, uint64_t total)
+fovea_status fvi_select_total(fvi_select *self, const fvi_kv_obs *obs, uint32_t p, uint64_t total)
 {
+    const fvi_select_part *part = &self->part[p];
     const fvi_budget_ctx ctx = {.alloc = self->alloc,
                                 .geom = self->geom,
                                 .obs = obs,
-                                .scores = self->scores,
+                                .scores = part->scores,
                                 .n_token = self->n_token,
+                                .n_candidate = part->n,
                                 .total = total,
-                                .min_list = self->min_list};
-    FVI_TRY(self->recipe->budget->weigh(&ctx, self->weights));
-    return fvi_apportion(self->weights, self->n_list, total, self->min_list, self->high,
-                         self->scratch, self->budget);
+                                .min_list = part->min_list};
+    FVI_TRY(self->recipe->budget->weigh(&ctx, part->weights));
+    return fvi_apportion(part->weights, self->n_list, total, part->min_list, part->high,
+                         self->scratch, part->budget);
 }
 
 /* Adds single tokens, to the list that is owed most, while the target allows any. */
-static void fill_up(fvi_select *self, size_t target)
+static void fill_up(fvi_select *self, uint32_t p, size_t target)
 {
+    const fvi_select_part *part = &self->part[p];
     uint64_t n_slot;
     size_t run_bytes = run_bytes_of(self, &n_slot);
     for (;;) {
@@ -231,13 +246,13 @@ static void fill_up(fvi_select *self, size_t target)
         double owed = -1;
         size_t best_bytes = 0;
         for (uint32_t list = 0; list < self->n_list; list++) {
-            uint32_t k = self->budget[list];
-            double due = self->weights[list] / (k + 1.0);
-            if (k == self->n_token || due <= owed) {
+            uint32_t k = part->budget[list];
+            double due = part->weights[list] / (k + 1.0);
+            if (k == part->n || due <= owed) {
                 continue;
             }
-            size_t n_bytes = run_bytes - fvi_select_list_bytes(self, list, k) +
-                             fvi_select_list_bytes(self, list, k + 1);
+            size_t n_bytes =
+                run_bytes - list_bytes(self, list, p, 0) + list_bytes(self, list, p, 1);
             if (fvi_select_whole_bytes(self, n_bytes, n_slot + 1) <= target) {
                 best = list;
                 owed = due;
@@ -247,26 +262,26 @@ static void fill_up(fvi_select *self, size_t target)
         if (best == self->n_list) {
             return;
         }
-        self->budget[best]++;
+        part->budget[best]++;
         run_bytes = best_bytes;
         n_slot++;
     }
 }
 
-fovea_status fvi_select_target(fvi_select *self, const fvi_kv_obs *obs, size_t target)
+fovea_status fvi_select_target(fvi_select *self, const fvi_kv_obs *obs, uint32_t p, size_t target)
 {
-    uint64_t fits = (uint64_t)self->n_list * self->min_list;
-    uint64_t exceeds = (uint64_t)self->n_list * self->n_token;
+    uint64_t fits = (uint64_t)self->n_list * self->part[p].min_list;
+    uint64_t exceeds = (uint64_t)self->n_list * self->part[p].n;
     while (exceeds - fits > 1) {
         uint64_t middle = fits + (exceeds - fits) / 2;
-        FVI_TRY(fvi_select_total(self, obs, middle));
+        FVI_TRY(fvi_select_total(self, obs, p, middle));
         if (fvi_select_bytes(self) <= target) {
             fits = middle;
         } else {
             exceeds = middle;
         }
     }
-    FVI_TRY(fvi_select_total(self, obs, fits));
-    fill_up(self, target);
+    FVI_TRY(fvi_select_total(self, obs, p, fits));
+    fill_up(self, p, target);
     return FOVEA_OK;
 }

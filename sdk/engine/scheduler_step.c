@@ -164,8 +164,11 @@ static double kept_share(const fvi_timeline *timeline, const fvi_turn *turn, siz
     if (timeline->keep_obs || (timeline->seq != NULL && turn->n_image == 0)) {
         return 1.0; /* no plan */
     }
+    double text = recipe->keep[FOVEA_MODALITY_TEXT], vision = recipe->keep[FOVEA_MODALITY_VISION];
     switch (recipe->unit) {
-    case FVI_BUDGET_NONE: return 1.0;
+    case FVI_BUDGET_NONE:
+        return ((text > 0 ? text : 1.0) * turn->n_text + (vision > 0 ? vision : 1.0) * turn->n_vision) /
+               FVI_MAX(1, turn->n_text + turn->n_vision);
     case FVI_BUDGET_KEEP: return recipe->amount;
     case FVI_BUDGET_PERCENT: return FVI_MIN(recipe->amount / 100.0, 1.0);
     case FVI_BUDGET_BYTES: return FVI_MIN(recipe->amount / (double)payload, 1.0);

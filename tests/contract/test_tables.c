@@ -141,6 +141,7 @@ static void test_budgets(void **state)
                                         .obs = obs,
                                         .scores = scores,
                                         .n_token = s.prompt.n_token,
+                                        .n_candidate = s.prompt.n_token,
                                         .min_list = 1,
                                         .total =
                                             s.n_list + rng_next(&s.r) % (n_slot - s.n_list + 1)};

@@ -31,6 +31,7 @@ static void weigh(const bench *b, const char *budget, const float *scores, uint6
                                 .obs = b->obs,
                                 .scores = scores,
                                 .n_token = b->prompt.n_token,
+                                .n_candidate = b->prompt.n_token,
                                 .total = total,
                                 .min_list = 1};
     assert_int_equal(recipe_of(text).budget->weigh(&ctx, weights), FOVEA_OK);

@@ -92,6 +92,10 @@ static void test_parts(void **state)
     assert_true(r.protect[t] == FOVEA_RECIPE_ALL && r.protect[v] == 12);
     r = parsed("random:keep=0.5,protect=7,vision.protect=none");
     assert_true(r.protect[t] == 7 && r.protect[v] == 0);
+    r = parsed("vl-cache:text.keep=1,vision.keep=0.05"); /* both, and no total */
+    assert_true(r.keep[t] == 1 && r.keep[v] == 0.05 && r.unit == FVI_BUDGET_NONE);
+    r = parsed("vl-cache:bytes=10%,text.keep=1");
+    assert_true(r.keep[t] == 1 && r.keep[v] == 0 && r.unit == FVI_BUDGET_PERCENT);
     r = parsed("kind=int8,vision.kind=int4");
     assert_string_equal(r.codec[t]->name, "int8");
     assert_string_equal(r.codec[v]->name, "int4");
@@ -210,6 +214,7 @@ static const char *random_name(rng *r, const char *table)
 static void random_part(rng *r, fovea_recipe_part *part)
 {
     part->kind = random_name(r, "kinds");
+    part->keep = rng_below(r, 3) == 0 ? random_share(r) : 0;
     part->recent = random_share(r);
     part->protect = rng_below(r, 3) == 0 ? FOVEA_RECIPE_ALL : rng_below(r, 3);
     part->zeros = (part->recent == 0 ? rng_below(r, 2) * FOVEA_RECIPE_ZERO_RECENT : 0) |
@@ -320,6 +325,11 @@ static void test_refused(void **state)
         {"none:none", "none"},
         {"vl-cache:random:keep=0.1", "random:keep"},
         {"VL-CACHE:keep=0.1", "VL-CACHE"},
+        {"vl-cache:keep=0.1,text.keep=1,vision.keep=0.1", "follows"},
+        {"vl-cache:vision.keep=0", "vision.keep=0"},
+        {"text.keep=1", "keep= needs a preset"},
+        {"fovea:bytes=5%,vision.keep=0.1", "text against vision"},
+        {"fovea:bytes=5%,text.recent=0.1", "no windows"},
         {"vl-cache:keep=0.1,vision.bytes=5%", "there is one bytes="},
         {"vl-cache:keep=0.1,text.seed=5", "there is one seed="},
         {"vl-cache:keep=0.1,audio.recent=0.1", "audio.recent"},

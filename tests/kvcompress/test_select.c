@@ -118,7 +118,21 @@ static void test_each_modality(void **state)
         {"score=post-vision,keep=0.6666,recent=0,text.protect=all", "xxx.x.x..xxx"},
         {"score=post-vision,keep=0.25,recent=0,vision.protect=1", "....x.x.x..."},
         {"score=post-vision,keep=0.3333,recent=0,protect=1", "....x.x.x..x"},
+        /* shares of their own: floor(share * 6 + 0.5) of each; windows are of the share, too */
+        {"score=post-vision,text.keep=0.5,vision.keep=0.5,recent=0", "xxx.xxx....."},
+        {"score=post-vision,text.keep=0.5,vision.keep=0.5,recent=0.4", ".x..x..xx.xx"},
+        {"score=post-vision,text.keep=0.5,vision.keep=0.5,recent=0,text.recent=0.4",
+         ".x..xxx...xx"},
+        {"score=post-vision,vision.keep=0.3333", "xxx.x...xxxx"}, /* text without a share: all */
+        {"score=post-vision,vision.keep=0.3333,recent=0", "xxx.x.x..xxx"},
+        {"score=post-vision,vision.keep=0.01,recent=0", "xxx......xxx"},
+        /* a total: the other modality has what is left of it, at most all */
+        {"score=post-vision,keep=0.5,text.keep=0.8333,recent=0", "xxx.x....xx."},
+        {"score=post-vision,keep=0.6666,vision.keep=0.3333,recent=0", "xxx.x.x..xxx"},
+        {"score=post-vision,keep=1,vision.keep=0.3333,recent=0", "xxx.x.x..xxx"},
+        {"score=post-vision,keep=0.5,vision.keep=0.5,recent=0,text.protect=2", ".x..xxx...xx"},
         /* what is protected is kept beyond the budget, in every list */
+        {"score=post-vision,text.keep=0.1,vision.keep=0.5,recent=0,text.protect=2", "....xxx...xx"},
         {"score=post-vision,keep=0.1,recent=0,vision.protect=all", "...xxxxxx..."},
     };
     static const float mass[12] = {1, 4, 1, 2, 9, 5, 7, 1, 1, 1, 1, 1};

@@ -190,11 +190,68 @@ static void test_combinations(void **state)
     assert_true(sum.n_partial > sum.n / 2);
 }
 
+/* A modality with a share of its own, exactly; the other one has what the bytes leave, or all. */
+static void test_shares(void **state)
+{
+    (void)state;
+    static const double shares[] = {1, 0.6, 0.25, 0.04};
+    static const char *const names[] = {"text", "vision"};
+    static const char *const kinds[] = {"", "vision=int4,", "vision=int2-chan,text=int8,",
+                                        "vision=int4-chan,text=int4-chan,"};
+    uint32_t n_partial = 0;
+    double worst = 1;
+    for (uint32_t round = 0; round < N_PROMPT; round++) {
+        bench b;
+        open_prompt(&b, 3 * N_PROMPT + round);
+        uint32_t m = rng_below(&b.r, 2), n_list = fvi_kv_geom_n_list(&b.g.geom);
+        double share = shares[rng_below(&b.r, FVI_COUNT(shares))];
+        char recipe[160], text[192];
+        snprintf(recipe, sizeof recipe, "score=%s,budget=%s,%s%s.keep=%g", pick(&b.r, "scores"),
+                 strcmp(pick(&b.r, "budgets"), "adakv") == 0 ? "adakv" : "density",
+                 kinds[rng_below(&b.r, FVI_COUNT(kinds))], names[m], share);
+        uint32_t n_of[FOVEA_N_MODALITY] = {0};
+        for (uint32_t i = 0; i < b.prompt.n_span; i++) {
+            n_of[b.prompt.spans[i].modality] += b.prompt.spans[i].n;
+        }
+        uint64_t want = (uint64_t)floor(share * n_list * n_of[m] + 0.5);
+        want = m == FOVEA_MODALITY_TEXT ? FVI_MAX(want, n_list) : want; /* no list is empty */
+        size_t floor_bytes = 0;
+        fovea_error err = {.text = ""};
+        snprintf(text, sizeof text, "%s,bytes=1", recipe);
+        assert_int_equal(check_of(&b, text, &floor_bytes, &err), FOVEA_ERR_BUDGET);
+        size_t full = b.prompt.n_token * fvi_kv_geom_token_bytes(&b.g.geom, FOVEA_KIND_F16);
+        size_t target =
+            floor_bytes + (full > floor_bytes ? rng_next(&b.r) % (full - floor_bytes) : 0);
+        target = round % 5 == 0 ? floor_bytes : target;
+        snprintf(text, sizeof text, "%s,bytes=%zu", recipe, target);
+        fvi_kv_plan *plan = plan_of(&b, text);
+        assert_int_equal(fvi_kv_plan_apply(b.seq, plan), FOVEA_OK);
+        fovea_ledger ledger = {.size = sizeof ledger};
+        fvi_kv_seq_ledger(b.seq, &ledger);
+        uint64_t kept[FOVEA_N_MODALITY] = {ledger.kept_text_slots, ledger.kept_vision_slots};
+        assert_int_equal(ledger.realised_bytes, plan->n_bytes);
+        assert_int_equal(kept[m], want);
+        bool all = kept[1 - m] == (uint64_t)n_list * n_of[1 - m];
+        double met = (double)ledger.realised_bytes / (double)target;
+        if (met > 1 || (!all && met < 0.95)) {
+            fail_msg("%s, %u + %u tokens, floor %zu: %zu bytes are %.4f", text, n_of[0], n_of[1],
+                     floor_bytes, (size_t)ledger.realised_bytes, met);
+        }
+        n_partial += !all;
+        worst = all ? worst : FVI_MIN(worst, met);
+        fvi_kv_plan_free(&plan);
+        bench_close(&b);
+    }
+    print_message("shares: %u plans, %u partial, worst %.4f\n", N_PROMPT, n_partial, worst);
+    assert_true(n_partial > N_PROMPT / 4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_presets),
         cmocka_unit_test(test_combinations),
+        cmocka_unit_test(test_shares),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

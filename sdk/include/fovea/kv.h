@@ -6,6 +6,7 @@
  *     vl-cache:keep=0.1                     a preset with options
  *     vl-cache:bytes=5%,vision=int4         realised bytes; storage kind per modality
  *     score=post-vision,budget=density,keep=0.2,vision=int4,text=f16
+ *     vl-cache:text.keep=1,vision.keep=0.05 shares of each modality
  *
  * Grammar: [preset ":"] key "=" value {"," key "=" value}, or a preset alone; what is given beats what the
  * preset says. Keys:
@@ -37,7 +38,13 @@
  * text.KEY= and vision.KEY= say the same of one modality: kind (vision= stands for vision.kind=), recent (a
  * window of that modality's own latest tokens; text's comes first) and protect. They beat KEY= wherever they
  * stand; KEY= beats what a preset says of either.
- * A score needs keep= or bytes=, and the other way round. Equal scores: the lower position stays.
+ *   text.keep=F, vision.keep=F
+ *                     share of that modality's tokens, floor(F * tokens * lists + 0.5) over all lists: scores
+ *                     compete inside the modality and each has its own window (recent= of its own budget). A
+ *                     modality without a share has what keep= or bytes= leaves of the total, and without a
+ *                     total everything; both shares and a total do not go together. The floor of bytes= holds
+ *                     the share: vl-cache:bytes=10%,text.keep=1 keeps all text and what fits of the image
+ * A score needs keep= or bytes= (or shares), and the other way round. Equal scores: the lower position stays.
  * Presets: none, streaming, random, vl-cache; fovea (our own; bytes= only, it chooses kinds itself); by
  * published methods: snapkv, h2o, tova, l2, keydiff, expected, criticalkv, fastgen, pyramidkv, adakv, cake,
  * meda, prefixkv (kvcompress/recipes.def says what each stands for, kvcompress/README.md what scores and
