@@ -35,7 +35,7 @@ typedef struct fvi_observer {
     double *centre;      /* [dk] */
     float *turn;         /* [2, dk / 2] mean cosine and sine of future positions */
     float *query_sum;    /* [n_head, dk] queries before RoPE */
-    float *query_square; /* [n_head, dk, dk] */
+    float *query_square; /* [n_head, dk, dk], upper half */
     float
         *moment; /* [dk + dk * dk] mean and covariance of one head, as future positions turn them */
     uint32_t n_query;

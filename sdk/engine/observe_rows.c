@@ -66,7 +66,7 @@ static void add_query(fvi_observer *self, const float *q, uint32_t head, const f
     float *square = self->query_square + (size_t)head * d * d;
     for (uint32_t i = 0; i < d; i++) {
         sum[i] += plain[i];
-        for (uint32_t j = 0; j < d; j++) {
+        for (uint32_t j = i; j < d; j++) {
             square[(size_t)i * d + j] += plain[i] * plain[j];
         }
     }
@@ -117,8 +117,9 @@ static void find_moments(fvi_observer *self, uint32_t head)
         mean[i] = sum[i] / n;
     }
     for (uint32_t i = 0; i < d; i++) {
-        for (uint32_t j = 0; j < d; j++) {
-            covariance[(size_t)i * d + j] = square[(size_t)i * d + j] / n - mean[i] * mean[j];
+        for (uint32_t j = i; j < d; j++) {
+            float both = square[(size_t)i * d + j] / n - mean[i] * mean[j];
+            covariance[(size_t)i * d + j] = covariance[(size_t)j * d + i] = both;
         }
     }
     turn_row(self->turn, d / 2, mean, 1);
@@ -251,6 +252,23 @@ static fovea_status product(fvi_observer *self, const float *x, const float *w, 
     return self->model->backend->ops.linear(self->model->backend, &args);
 }
 
+/* Sum of magnitudes, in four sums that do not wait for each other. */
+static float length_l1(const float *x, uint32_t n)
+{
+    float a = 0, b = 0, c = 0, d = 0;
+    uint32_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        a += fabsf(x[i]);
+        b += fabsf(x[i + 1]);
+        c += fabsf(x[i + 2]);
+        d += fabsf(x[i + 3]);
+    }
+    for (; i < n; i++) {
+        a += fabsf(x[i]);
+    }
+    return (a + b) + (c + d);
+}
+
 /* Mean over the group's heads of |W_o v|_1. */
 static fovea_status observe_bound(fvi_observer *self, uint32_t layer, uint32_t head,
                                   const fvi_list_view *list)
@@ -271,10 +289,7 @@ static fovea_status observe_bound(fvi_observer *self, uint32_t layer, uint32_t h
         while (walk_next(self, &walk)) {
             FVI_TRY(product(self, self->v, self->slice, walk.n, c->hidden));
             for (uint32_t row = 0; row < walk.n; row++) {
-                float sum = 0;
-                for (uint32_t i = 0; i < c->hidden; i++) {
-                    sum += fabsf(self->wide[(size_t)row * c->hidden + i]);
-                }
+                float sum = length_l1(self->wide + (size_t)row * c->hidden, c->hidden);
                 bound[walk.at + row] += sum / (float)group;
             }
         }
