@@ -36,7 +36,7 @@ static fovea_status intend_turn(const fvi_kv_seq *seq, const fvi_recipe *recipe,
 
 bool fvi_kv_plan_wanted(const fvi_kv_seq *seq, const fvi_recipe *recipe)
 {
-    if (fvi_recipe_is_none(recipe) || seq->n_block == 0 ||
+    if (!fvi_recipe_plans(recipe) || seq->n_block == 0 ||
         seq->blocks[seq->n_block - 1].turn == NULL) {
         return false;
     }
@@ -61,11 +61,13 @@ static uint32_t needs_of(const fvi_recipe *recipe)
 uint32_t fvi_kv_plan_needs(const fvi_kv_seq *seq, const fvi_recipe *recipe)
 {
     fvi_intent self;
+    const fvi_scorer *prompt = recipe->reviser != NULL ? recipe->reviser->prompt : NULL;
+    uint32_t needs = prompt != NULL ? prompt->needs : 0;
     if (!fvi_kv_plan_wanted(seq, recipe) || recipe->scorer == NULL ||
         intend_turn(seq, recipe, &self, NULL) < 0 || self.keep_all) {
-        return 0;
+        return needs;
     }
-    return needs_of(recipe);
+    return needs | needs_of(recipe);
 }
 
 fovea_status fvi_kv_plan_check(const fvi_kv_geom *geom, size_t granule, const fvi_kv_span *spans,

@@ -25,9 +25,10 @@ typedef struct fvi_kv_plan {
     fvi_merging merging; /* what becomes of the others; its tables are the plan's */
 } fvi_kv_plan;
 
-/* What the engine has to observe for this turn (fvi_kv_need bits); 0 when the turn gets no plan. */
+/* What the engine has to observe for this turn (fvi_kv_need bits): for its plan, if it gets one, and for
+ * what the recipe does while decoding. */
 uint32_t fvi_kv_plan_needs(const fvi_kv_seq *seq, const fvi_recipe *recipe);
-/* True when this turn will be rewritten (a recipe other than none and a first turn or one with images). */
+/* True when this turn will be rewritten (a recipe that plans and a first turn or one with images). */
 bool fvi_kv_plan_wanted(const fvi_kv_seq *seq, const fvi_recipe *recipe);
 
 /* After fvi_kv_seq_end_turn. obs may be NULL when needs are 0, and is read by apply too where tokens are

@@ -55,13 +55,19 @@ static const char *preset_name(uint32_t index)
     return index < FVI_COUNT(presets) ? presets[index].name : NULL;
 }
 
+static const char *reviser_name(uint32_t index)
+{
+    return fvi_reviser_at(index) != NULL ? fvi_reviser_at(index)->name : NULL;
+}
+
 static const struct {
     const char *table;
     const char *(*name)(uint32_t index);
 } tables[] = {{"presets", preset_name},
               {"scores", scorer_name},
               {"budgets", budget_name},
-              {"kinds", kind_name}};
+              {"kinds", kind_name},
+              {"revisers", reviser_name}};
 
 const char *fovea_recipe_name(const char *table, uint32_t index)
 {
@@ -129,6 +135,22 @@ static void make_total(const fovea_recipe *all, fvi_recipe *out)
     }
 }
 
+/* What happens while decoding, and what it changes where nothing is said. */
+static void make_revise(fovea_recipe *all, fvi_recipe *out)
+{
+    const fvi_reviser *reviser = fvi_reviser_at(index_of(reviser_name, all->revise));
+    out->reviser = reviser;
+    out->cap = all->cap;
+    out->evicted = fvi_codec_at(index_of(kind_name, all->evicted));
+    out->n_blurred = all->evicted != NULL && all->blurred == 0 ? 4 * all->cap : all->blurred;
+    if (all->both.recent <= 0 && (all->both.zeros & FOVEA_RECIPE_ZERO_RECENT) == 0) {
+        all->both.recent = reviser != NULL ? reviser->recent : 0.1;
+    }
+    if (reviser != NULL && all->sinks == 0 && (all->zeros & FOVEA_RECIPE_ZERO_SINKS) == 0) {
+        all->sinks = reviser->n_sink;
+    }
+}
+
 /* Refuses what does not go together, and says why. */
 static fovea_status check(const fvi_recipe *self, const fovea_recipe *given, fovea_error *err)
 {
@@ -164,12 +186,12 @@ static fovea_status check(const fvi_recipe *self, const fovea_recipe *given, fov
             "recipe: budget '%s' has no windows; recent= does not go with it, protect= does",
             self->budget->name);
     }
-    return FOVEA_OK;
+    return fvi_recipe_check_revise(self, err);
 }
 
 static fovea_status make(const fovea_recipe *given, fvi_recipe *out, fovea_error *err)
 {
-    fovea_recipe all = {.size = sizeof all, .both.recent = 0.1};
+    fovea_recipe all = {.size = sizeof all};
     uint32_t preset = index_of(preset_name, given->preset);
     if (preset != UINT32_MAX) {
         fovea_recipe own;
@@ -177,6 +199,7 @@ static fovea_status make(const fovea_recipe *given, fvi_recipe *out, fovea_error
         fvi_recipe_overlay(&all, &own);
     }
     fvi_recipe_overlay(&all, given);
+    make_revise(&all, out);
     uint32_t scorer = index_of(scorer_name, all.score), budget = index_of(budget_name, all.budget);
     out->scorer = scorer != UINT32_MAX ? scorers[scorer] : NULL;
     out->budget = budget != UINT32_MAX ? budgets[budget] : NULL;
@@ -204,13 +227,18 @@ fovea_status fvi_recipe_parse(const char *text, fvi_recipe *out, fovea_error *er
     return FOVEA_OK;
 }
 
-bool fvi_recipe_is_none(const fvi_recipe *recipe)
+bool fvi_recipe_plans(const fvi_recipe *recipe)
 {
     bool is_plain = true;
     for (uint32_t i = 0; i < FOVEA_N_MODALITY; i++) {
         is_plain = is_plain && recipe->codec[i] == NULL;
     }
-    return is_plain && recipe->unit == FVI_BUDGET_NONE;
+    return !is_plain || recipe->unit != FVI_BUDGET_NONE;
+}
+
+bool fvi_recipe_is_none(const fvi_recipe *recipe)
+{
+    return !fvi_recipe_plans(recipe) && recipe->reviser == NULL;
 }
 
 /* ---- public ---- */

@@ -11,6 +11,7 @@
 
 #include "kvcompress/codecs.h"
 #include "kvcompress/merger.h"
+#include "kvcompress/revise.h"
 
 typedef enum fvi_budget_unit {
     FVI_BUDGET_NONE = 0, /* keep everything */
@@ -34,11 +35,21 @@ typedef struct fvi_recipe {
     uint32_t n_exact;                         /* first tokens that are, and in the base kind */
     uint64_t seed;
     const fvi_merger *merger[FOVEA_N_MODALITY]; /* NULL: evicted tokens are dropped */
+    const fvi_reviser *reviser; /* while=; NULL: what is generated stays */
+    uint32_t cap;               /* tokens of a list while decoding */
+    const fvi_codec *evicted;   /* what is evicted is kept so; NULL: it is gone */
+    uint32_t n_blurred;         /* tokens of a list that are */
 } fvi_recipe;
 
 /* NULL or "" is "none". */
 fovea_status fvi_recipe_parse(const char *text, fvi_recipe *out, fovea_error *err);
-/* True when the plan would leave everything as it is ("none"). keep=1.0 and bytes=100% do rewrite. */
+/* True when everything stays as it is ("none"). keep=1.0 and bytes=100% do rewrite. */
 bool fvi_recipe_is_none(const fvi_recipe *recipe);
+/* True when a prompt gets a plan. */
+bool fvi_recipe_plans(const fvi_recipe *recipe);
+
+/* revisers.c: entries of revisers.def, NULL past the end; whether while= and its keys fit the rest. */
+const fvi_reviser *fvi_reviser_at(uint32_t index);
+fovea_status fvi_recipe_check_revise(const fvi_recipe *recipe, fovea_error *err);
 
 #endif

@@ -241,6 +241,11 @@ static bool read_tokens(const option *self, word w, void *field)
     return good;
 }
 
+static bool read_count(const option *self, word w, void *field)
+{
+    return read_tokens(self, w, field) && *(uint32_t *)field > 0;
+}
+
 static bool read_protect(const option *self, word w, void *field)
 {
     bool is_word_for_it = is_word(w, "all") || is_word(w, "none");
@@ -279,6 +284,8 @@ VALUE_TYPE(a_size, double, read_size, write_decimal,
            "a percentage, or bytes with KiB, MiB or GiB is wanted");
 VALUE_TYPE(tokens, uint32_t, read_tokens, write_tokens,
            "a number of tokens up to 1000000 is wanted");
+VALUE_TYPE(a_count, uint32_t, read_count, write_tokens,
+           "a number of tokens from 1 to 1000000 is wanted");
 VALUE_TYPE(protection, uint32_t, read_protect, write_tokens,
            "all, none or a number of tokens up to 1000000 is wanted");
 VALUE_TYPE(a_seed, uint64_t, read_seed, write_seed, "a whole number below 2^64 is wanted");
@@ -301,6 +308,10 @@ static const option options[] = {
     {"sinks", &tokens, NULL, WHOLE(sinks), FOVEA_RECIPE_ZERO_SINKS},
     {"exact", &tokens, NULL, WHOLE(exact), FOVEA_RECIPE_ZERO_EXACT},
     {"seed", &a_seed, NULL, WHOLE(seed), FOVEA_RECIPE_ZERO_SEED},
+    {"while", &a_name, "revisers", WHOLE(revise), 0},
+    {"cap", &a_count, NULL, WHOLE(cap), 0},
+    {"evicted", &a_name, "kinds", WHOLE(evicted), 0},
+    {"blurred", &a_count, NULL, WHOLE(blurred), 0},
 };
 
 /* A name alone stands for the kind of its modality: vision=int4. */

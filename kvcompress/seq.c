@@ -21,9 +21,10 @@ fovea_status fvi_kv_seq_new(const fovea_alloc *alloc, fvi_kv_pool *pool, const f
     return FOVEA_OK;
 }
 
-static void drop_block(fvi_kv_seq *seq, fvi_kv_block *block)
+void fvi_kv_block_drop(fvi_kv_seq *seq, fvi_kv_block *block)
 {
     fvi_kv_turn_unref(seq->alloc, seq->pool, &block->turn);
+    fvi_kv_slots_free(seq->alloc, seq->pool, &block->slots);
     fvi_kv_chain_unref(seq->pool, &block->chain);
 }
 
@@ -35,9 +36,9 @@ void fvi_kv_seq_free(fvi_kv_seq **seq)
         return;
     }
     for (uint32_t i = 0; i < self->n_block; i++) {
-        drop_block(self, &self->blocks[i]);
+        fvi_kv_block_drop(self, &self->blocks[i]);
     }
-    drop_block(self, &self->tail);
+    fvi_kv_block_drop(self, &self->tail);
     fvi_kv_seq_drop_views(self);
     fvi_kv_meta_free(self->alloc, self->pool, self->blocks,
                      self->block_capacity * sizeof *self->blocks);
@@ -80,11 +81,16 @@ fovea_status fvi_kv_seq_fork(const fvi_kv_seq *seq, fvi_kv_seq **out)
     if (status >= 0 && seq->tail.chain != NULL) {
         status = copy_tail(seq, fork);
     }
+    uint32_t n_own = seq->n_block > 0 && seq->blocks[0].slots != NULL ? 1 : 0;
+    if (status >= 0 && n_own > 0) {
+        status = fvi_kv_slots_fork(seq, fork);
+        fork->n_block = status >= 0 ? 1 : 0;
+    }
     if (status < 0) {
         fvi_kv_seq_free(&fork);
         return status;
     }
-    for (uint32_t i = 0; i < seq->n_block; i++) {
+    for (uint32_t i = n_own; i < seq->n_block; i++) {
         fork->blocks[i] = seq->blocks[i];
         fvi_kv_chain_ref(seq->blocks[i].chain);
         if (seq->blocks[i].turn != NULL) {
@@ -255,6 +261,15 @@ void fvi_kv_seq_end_turn(fvi_kv_seq *seq)
         seq->position += seq->n_fresh;
         seq->state = FVI_KV_IDLE;
     }
+}
+
+float *fvi_kv_seq_mass(const fvi_kv_seq *seq, uint32_t list)
+{
+    bool is_all = seq->n_block == 1 || (seq->n_block == 2 && seq->state == FVI_KV_PREFILL);
+    const fvi_kv_slots *slots = is_all ? seq->blocks[0].slots : NULL;
+    return slots != NULL && slots->mass != NULL
+               ? slots->mass + (size_t)list * fvi_kv_slots_width(slots)
+               : NULL;
 }
 
 const fvi_kv_geom *fvi_kv_seq_geom(const fvi_kv_seq *seq)

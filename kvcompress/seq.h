@@ -89,6 +89,10 @@ fovea_status fvi_kv_seq_commit(fvi_kv_seq *seq);
  * bound what they see. */
 const fvi_list_view *fvi_kv_seq_lists(const fvi_kv_seq *seq, uint32_t layer);
 
+/* Where attention to a list is to be added up, in its order, summed over the heads of its group; NULL:
+ * nowhere. While a turn is prefilled it has what was held before. */
+float *fvi_kv_seq_mass(const fvi_kv_seq *seq, uint32_t list);
+
 const fvi_kv_geom *fvi_kv_seq_geom(const fvi_kv_seq *seq);
 uint32_t fvi_kv_seq_position(const fvi_kv_seq *seq); /* of the next token */
 uint32_t fvi_kv_seq_n_fresh(const fvi_kv_seq *seq); /* tokens of the turn under way or just ended */

@@ -27,20 +27,44 @@ uint32_t fvi_kv_rows_ready(fvi_kv_rows *rows, uint32_t most)
     return FVI_MIN(rows->piece.n_row - rows->row, most);
 }
 
+/* Where the sections of a run that lies per token begin, and what a row takes in each; their number. */
+static uint32_t sections_of(const fvi_kv_shape *shape, uint32_t capacity, size_t at[4],
+                            size_t row[4])
+{
+    const fvi_codec *codec = shape->codec;
+    if (codec->codes.bits == 0) {
+        row[0] = codec->bytes(1, shape->dk, 0);
+        row[1] = codec->bytes(1, 0, shape->dv);
+        at[0] = 0;
+        at[1] = capacity * row[0];
+        return 2;
+    }
+    fvi_code_sections codes = fvi_code_sections_of(&codec->codes, capacity, shape->dk, shape->dv);
+    row[0] = fvi_code_row(codec->codes.bits, shape->dk);
+    row[1] = fvi_code_row(codec->codes.bits, shape->dv);
+    row[2] = fvi_groups(shape->dk) * 4;
+    row[3] = fvi_groups(shape->dv) * 4;
+    at[0] = codes.k;
+    at[1] = codes.v;
+    at[2] = codes.k_affine;
+    at[3] = codes.v_affine;
+    return 4;
+}
+
 void fvi_kv_rows_copy(fvi_kv_rows *to, fvi_kv_rows *from, uint32_t n)
 {
-    const fvi_kv_shape *shape = &to->shape;
-    size_t k_row = shape->codec->bytes(1, shape->dk, 0),
-           v_row = shape->codec->bytes(1, 0, shape->dv);
+    size_t at_to[4], at_from[4], row[4];
     while (n > 0) {
         uint32_t n_now = fvi_kv_rows_ready(from, fvi_kv_rows_ready(to, n));
         if (n_now == 0) {
             return;
         }
-        memcpy(to->piece.data + to->row * k_row, from->piece.data + from->row * k_row,
-               n_now * k_row);
-        memcpy(to->piece.data + to->piece.n_row * k_row + to->row * v_row,
-               from->piece.data + from->piece.n_row * k_row + from->row * v_row, n_now * v_row);
+        sections_of(&from->shape, from->piece.n_row, at_from, row);
+        uint32_t n_section = sections_of(&to->shape, to->piece.n_row, at_to, row);
+        for (uint32_t i = 0; i < n_section; i++) {
+            memcpy(to->piece.data + at_to[i] + to->row * row[i],
+                   from->piece.data + at_from[i] + from->row * row[i], n_now * row[i]);
+        }
         to->row += n_now;
         from->row += n_now;
         n -= n_now;
@@ -136,6 +160,11 @@ fovea_status fvi_kv_seq_append(fvi_kv_seq *seq, uint32_t layer, const float *k, 
         seq->position == UINT32_MAX) {
         return FOVEA_ERR_STATE;
     }
+    if (seq->n_block == 1 && seq->blocks[0].slots != NULL) {
+        FVI_TRY(fvi_kv_slots_append(seq, layer, k, v));
+        seq->n_appended = layer + 1;
+        return FOVEA_OK;
+    }
     if (seq->tail.chain == NULL) {
         FVI_TRY(open_tail(seq));
     }
@@ -161,7 +190,8 @@ static void merge_blocks(fvi_kv_seq *seq)
 {
     while (seq->n_block >= 2) {
         fvi_kv_block *a = &seq->blocks[seq->n_block - 2], *b = a + 1;
-        if (a->turn != NULL || a->n_token != b->n_token || 2 * a->n_token > FVI_KV_MERGE) {
+        if (a->turn != NULL || a->slots != NULL || a->n_token != b->n_token ||
+            2 * a->n_token > FVI_KV_MERGE) {
             return;
         }
         fvi_kv_block both = {.n_token = 2 * a->n_token};
@@ -188,8 +218,12 @@ fovea_status fvi_kv_seq_commit(fvi_kv_seq *seq)
         return FOVEA_ERR_STATE;
     }
     seq->n_appended = 0;
-    seq->n_tail++;
     seq->position++;
+    if (seq->n_block == 1 && seq->blocks[0].slots != NULL) {
+        seq->blocks[0].slots->end = seq->position;
+        return FOVEA_OK;
+    }
+    seq->n_tail++;
     if (seq->n_tail == FVI_KV_TAIL) {
         seq->blocks[seq->n_block++] = seq->tail;
         seq->tail = (fvi_kv_block){.n_token = 0};

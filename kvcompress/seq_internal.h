@@ -1,17 +1,20 @@
 /* seq_internal.h - what the files of a sequence share: its struct and walking over its runs.
  *
  * Files: seq.c (life, turns, writing), seq_lists.c (walks, views), seq_decode.c (tail, merging, copying
- * rows), seq_ledger.c (bytes), plan_apply.c (sealing). Included by these only. */
+ * rows), seq_ledger.c (bytes), plan_apply.c (sealing), slots*.c (eviction while decoding). Included by these
+ * only. */
 #ifndef FOVEA_KVCOMPRESS_SEQ_INTERNAL_H
 #define FOVEA_KVCOMPRESS_SEQ_INTERNAL_H
 
 #include "kvcompress/place.h"
 #include "kvcompress/seq.h"
+#include "kvcompress/slots.h"
 #include "kvcompress/turn.h"
 
-/* Consecutive positions: a prompt turn, or generated tokens. */
+/* Consecutive positions: a prompt turn, or generated tokens; or what is left of them in slots. */
 typedef struct fvi_kv_block {
-    fvi_kv_turn *turn;    /* NULL: generated tokens */
+    fvi_kv_turn *turn;    /* NULL: generated tokens or slots */
+    fvi_kv_slots *slots;  /* of the first block alone, or NULL */
     fvi_kv_extent *chain; /* of generated tokens, runs in the order of lists */
     uint32_t n_token;
     uint32_t n_view;    /* views to hold for it: most pieces of a layer */
@@ -46,6 +49,8 @@ fvi_kv_shape fvi_kv_shape_of(const fvi_kv_geom *geom, uint32_t layer, const fvi_
 /* Number of runs of every list of a block, and the length and shape of one. */
 uint32_t fvi_kv_block_n_run(const fvi_kv_block *block);
 uint32_t fvi_kv_block_rows(const fvi_kv_block *block, uint32_t list, uint32_t nth);
+/* Of them, those that hold a token: fewer only in slots. */
+uint32_t fvi_kv_block_visible(const fvi_kv_block *block, uint32_t list, uint32_t nth);
 fvi_kv_shape fvi_kv_block_shape(const fvi_kv_geom *geom, const fvi_kv_block *block, uint32_t layer,
                                 uint32_t nth);
 /* Where a block's runs of a layer begin. */
@@ -58,6 +63,8 @@ fovea_status fvi_kv_block_reserve(fvi_kv_packer *packer, const fvi_kv_geom *geom
 size_t fvi_kv_block_layer_bytes(const fvi_kv_geom *geom, const fvi_kv_block *block, uint32_t layer);
 
 fovea_status fvi_kv_seq_set_blocks(fvi_kv_seq *seq, uint32_t capacity);
+/* Gives back what a block holds. */
+void fvi_kv_block_drop(fvi_kv_seq *seq, fvi_kv_block *block);
 /* Room for exactly n_view run views; their contents are rebuilt by the next lists(). */
 fovea_status fvi_kv_seq_set_views(fvi_kv_seq *seq, uint32_t n_view);
 void fvi_kv_seq_drop_views(fvi_kv_seq *seq);
@@ -83,7 +90,7 @@ fvi_kv_rows fvi_kv_rows_of(const fvi_kv_pool *pool, fvi_kv_cursor at, fvi_kv_sha
 uint32_t fvi_kv_rows_ready(fvi_kv_rows *rows, uint32_t most);
 /* Moves behind n rows, or behind the whole run if it has fewer. */
 void fvi_kv_rows_skip(fvi_kv_rows *rows, uint32_t n);
-/* Copies n rows of a plain kind (f32, f16), bit by bit. */
+/* Copies n rows of a kind that lies per token, bit by bit. */
 void fvi_kv_rows_copy(fvi_kv_rows *to, fvi_kv_rows *from, uint32_t n);
 
 /* The chain of a block of generated tokens, for n_token tokens in all lists. */

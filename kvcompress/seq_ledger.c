@@ -17,6 +17,9 @@ size_t fvi_kv_seq_bytes(const fvi_kv_seq *seq)
     for (uint32_t i = 0; i < seq->n_block; i++) {
         const fvi_kv_block *block = &seq->blocks[i];
         n_bytes += fvi_kv_chain_bytes(seq->pool, block->chain);
+        if (block->slots != NULL) {
+            n_bytes += fvi_kv_slots_bytes(block->slots, seq->pool);
+        }
         if (block->turn != NULL) {
             n_bytes += fvi_kv_meta_bytes(block->turn->n_bytes) +
                        fvi_kv_turn_pool_bytes(block->turn, seq->pool);
@@ -124,6 +127,9 @@ size_t fvi_kv_seq_growth_bytes(const fvi_kv_seq *seq, uint32_t n_generate)
     if (n_generate == 0) {
         return 0;
     }
+    if (seq->n_block == 1 && seq->blocks[0].slots != NULL) {
+        return fvi_kv_slots_growth_bytes(seq, n_generate);
+    }
     uint64_t n_new = (n_filled - 1) / FVI_KV_TAIL + 1 - (seq->tail.chain != NULL ? 1 : 0);
     size_t n_bytes = n_new * worst_token_bytes(geom, FVI_KV_TAIL, granule);
     if (n_filled >= FVI_KV_TAIL) { /* the longest merge that can come */
@@ -153,6 +159,7 @@ typedef struct account {
     fovea_ledger *ledger;
     fovea_ledger_row *rows; /* [n_list] */
     uint64_t payload;
+    uint64_t slots_payload; /* of it, what lies in slots */
 } account;
 
 /* A run of a list, its pieces taken together: n of each modality. What does not divide evenly goes to
@@ -186,6 +193,18 @@ static const fvi_kv_span *span_at(const fvi_kv_span *span, uint32_t position)
         span++;
     }
     return span;
+}
+
+/* The span of a prompt's token; NULL for a generated one. */
+static const fvi_kv_span *prompt_span(const fvi_kv_seq *seq, uint32_t position)
+{
+    for (uint32_t i = 0; i < seq->n_span; i++) {
+        const fvi_kv_span *span = &seq->spans[i];
+        if (position - span->first < span->n) {
+            return (span->flags & FVI_KV_TAG_GENERATED) != 0 ? NULL : span;
+        }
+    }
+    return NULL;
 }
 
 /* Payload of a run as it lies, and the cursor behind it. */
@@ -241,9 +260,37 @@ static void account_turn(account *self, const fvi_kv_block *held, const fvi_kv_s
     }
 }
 
+/* What is left of the prompt in slots; generated tokens and free slots count as generated. */
+static void account_slots(account *self, const fvi_kv_slots *slots)
+{
+    const fvi_kv_geom *geom = self->seq->geom;
+    uint32_t width = fvi_kv_slots_width(slots);
+    for (uint32_t layer = 0, list = 0; layer < geom->n_layer; layer++) {
+        for (uint32_t head = 0; head < geom->layers[layer].n_kv_head; head++, list++) {
+            const uint32_t *position = slots->position + (size_t)list * width;
+            for (uint32_t level = 0; level < slots->n_level; level++) {
+                uint32_t n[FOVEA_N_MODALITY] = {0};
+                for (uint32_t i = 0; i < slots->used[list * FVI_KV_LEVELS + level]; i++) {
+                    const fvi_kv_span *span = prompt_span(self->seq, *position++ & ~FVI_KV_PINNED);
+                    if (span != NULL) {
+                        n[span->modality]++;
+                    }
+                }
+                fvi_kv_shape shape = fvi_kv_shape_of(geom, layer, slots->codec[level]);
+                uint64_t n_bytes = (n[0] + n[1]) * fvi_kv_run_bytes(&shape, 1);
+                self->slots_payload += n_bytes;
+                count_run(self, list, shape.codec, n_bytes, n);
+            }
+        }
+    }
+}
+
 static void account_turns(account *self)
 {
     const fvi_kv_seq *seq = self->seq;
+    if (seq->n_block > 0 && seq->blocks[0].slots != NULL) {
+        account_slots(self, seq->blocks[0].slots);
+    }
     for (uint32_t i = 0; i < seq->n_block; i++) {
         const fvi_kv_turn *turn = seq->blocks[i].turn;
         if (turn != NULL) {
@@ -252,11 +299,11 @@ static void account_turns(account *self)
     }
 }
 
-static uint32_t n_extent_of(const fvi_kv_turn *turn)
+static uint32_t n_extent_of(fvi_kv_extent *const *chains, uint32_t n_chain)
 {
     uint32_t n = 0;
-    for (uint32_t i = 0; i < turn->n_chain; i++) {
-        for (const fvi_kv_extent *extent = turn->chains[i]; extent != NULL; extent = extent->next) {
+    for (uint32_t i = 0; i < n_chain; i++) {
+        for (const fvi_kv_extent *extent = chains[i]; extent != NULL; extent = extent->next) {
             n++;
         }
     }
@@ -270,14 +317,20 @@ static void account_shared(account *self)
     fovea_ledger *out = self->ledger;
     size_t metadata =
         fvi_kv_meta_bytes(sizeof *seq) + fvi_kv_meta_bytes(seq->n_span * sizeof *seq->spans);
-    size_t pool_bytes = 0;
+    size_t pool_bytes = self->slots_payload;
     uint32_t n_view = 0;
+    const fvi_kv_slots *slots = seq->n_block > 0 ? seq->blocks[0].slots : NULL;
+    if (slots != NULL) {
+        n_view += seq->blocks[0].n_view;
+        metadata += fvi_kv_meta_bytes(slots->n_bytes) + sizeof(fvi_kv_block) +
+                    n_extent_of(slots->chains, slots->n_layer) * sizeof(fvi_kv_extent);
+    }
     for (uint32_t i = 0; i < seq->n_block; i++) {
         const fvi_kv_turn *turn = seq->blocks[i].turn;
         if (turn == NULL) {
             continue;
         }
-        size_t extents = n_extent_of(turn) * sizeof(fvi_kv_extent);
+        size_t extents = n_extent_of(turn->chains, turn->n_chain) * sizeof(fvi_kv_extent);
         n_view += seq->blocks[i].n_view;
         metadata += fvi_kv_meta_bytes(turn->n_bytes) + sizeof(fvi_kv_block) + extents;
         pool_bytes += fvi_kv_turn_pool_bytes(turn, seq->pool) - extents;
@@ -326,9 +379,23 @@ void fvi_kv_seq_ledger_rows(const fvi_kv_seq *seq, fovea_ledger_row *rows)
     account_turns(&self);
 }
 
+static void slots_kept(const fvi_kv_slots *slots, uint32_t list, uint8_t *kinds)
+{
+    const uint32_t *position = slots->position + (size_t)list * fvi_kv_slots_width(slots);
+    memset(kinds, FVI_KV_DROP, slots->end);
+    for (uint32_t level = 0; level < slots->n_level; level++) {
+        for (uint32_t i = 0; i < slots->used[list * FVI_KV_LEVELS + level]; i++) {
+            kinds[*position++ & ~FVI_KV_PINNED] = (uint8_t)slots->codec[level]->kind;
+        }
+    }
+}
+
 void fvi_kv_seq_kept(const fvi_kv_seq *seq, uint32_t list, uint8_t *kinds)
 {
     memset(kinds, (int)seq->geom->base, seq->position);
+    if (seq->n_block > 0 && seq->blocks[0].slots != NULL) {
+        slots_kept(seq->blocks[0].slots, list, kinds);
+    }
     for (uint32_t i = 0; i < seq->n_block; i++) {
         const fvi_kv_turn *turn = seq->blocks[i].turn;
         if (turn == NULL) {

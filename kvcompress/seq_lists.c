@@ -64,19 +64,30 @@ fvi_kv_shape fvi_kv_shape_of(const fvi_kv_geom *geom, uint32_t layer, const fvi_
 
 uint32_t fvi_kv_block_n_run(const fvi_kv_block *block)
 {
-    return block->turn != NULL ? block->turn->n_kind : 1;
+    return block->turn != NULL    ? block->turn->n_kind
+           : block->slots != NULL ? block->slots->n_level
+                                  : 1;
 }
 
 uint32_t fvi_kv_block_rows(const fvi_kv_block *block, uint32_t list, uint32_t nth)
 {
-    return block->turn != NULL ? fvi_kv_turn_rows(block->turn, list, nth) : block->n_token;
+    return block->turn != NULL    ? fvi_kv_turn_rows(block->turn, list, nth)
+           : block->slots != NULL ? block->slots->capacity[nth]
+                                  : block->n_token;
+}
+
+uint32_t fvi_kv_block_visible(const fvi_kv_block *block, uint32_t list, uint32_t nth)
+{
+    return block->slots != NULL ? block->slots->used[list * FVI_KV_LEVELS + nth]
+                                : fvi_kv_block_rows(block, list, nth);
 }
 
 fvi_kv_shape fvi_kv_block_shape(const fvi_kv_geom *geom, const fvi_kv_block *block, uint32_t layer,
                                 uint32_t nth)
 {
-    const fvi_codec *codec =
-        block->turn != NULL ? block->turn->codec[nth] : fvi_codec_of(geom->base);
+    const fvi_codec *codec = block->turn != NULL    ? block->turn->codec[nth]
+                             : block->slots != NULL ? block->slots->codec[nth]
+                                                    : fvi_codec_of(geom->base);
     return fvi_kv_shape_of(geom, layer, codec);
 }
 
@@ -102,11 +113,18 @@ static void skip_run(const fvi_kv_pool *pool, fvi_kv_cursor *at, const fvi_kv_sh
     }
 }
 
+/* Else one chain has the runs of all layers. */
+static bool has_layer_chains(const fvi_kv_block *block)
+{
+    return block->slots != NULL || (block->turn != NULL && block->turn->fresh);
+}
+
 fvi_kv_cursor fvi_kv_block_start(const fvi_kv_pool *pool, const fvi_kv_geom *geom,
                                  fvi_kv_block *block, uint32_t layer)
 {
-    if (block->turn != NULL && block->turn->fresh) {
-        return (fvi_kv_cursor){.extent = block->turn->chains[layer]};
+    if (has_layer_chains(block)) {
+        return (fvi_kv_cursor){.extent = block->slots != NULL ? block->slots->chains[layer]
+                                                              : block->turn->chains[layer]};
     }
     if (block->at.extent == NULL || layer < block->at_layer) {
         block->at =
@@ -190,12 +208,13 @@ uint32_t fvi_kv_seq_n_view(const fvi_kv_seq *seq)
     return n_view;
 }
 
-/* Appends the views of what a block has in one list; n_visible bounds the rows of a tail. */
+/* Appends the views of what a block has in one list; n_tail bounds the rows of a tail. */
 static fvi_run_view *list_block(const fvi_kv_seq *seq, fvi_kv_block *block, uint32_t layer,
-                                uint32_t list, uint32_t n_visible, fvi_kv_cursor *at,
+                                uint32_t list, uint32_t n_tail, fvi_kv_cursor *at,
                                 fvi_run_view *view)
 {
     for (uint32_t nth = 0; nth < fvi_kv_block_n_run(block); nth++) {
+        uint32_t n_visible = FVI_MIN(n_tail, fvi_kv_block_visible(block, list, nth));
         fvi_kv_shape shape = fvi_kv_block_shape(seq->geom, block, layer, nth);
         uint32_t n_left = fvi_kv_block_rows(block, list, nth);
         fvi_kv_piece piece;
@@ -244,7 +263,7 @@ const fvi_list_view *fvi_kv_seq_lists(const fvi_kv_seq *seq, uint32_t layer)
     }
     for (uint32_t i = 0; i < seq->n_block; i++) {
         fvi_kv_block *block = &seq->blocks[i];
-        if (block->turn == NULL || !block->turn->fresh) {
+        if (!has_layer_chains(block)) {
             block->at = block->walk;
             block->at_layer = layer + 1;
         }

@@ -18,6 +18,7 @@ struct fvi_decoder {
     float *gate, *up;         /* [rows, ffn] */
     float *cosine, *sine;     /* [max_rows, head_dim / 2] */
     fvi_list_view *lists;     /* [max_rows, n_kv_head] */
+    float **mass;             /* [max_rows, n_kv_head] where attention is added up, or NULL */
     uint32_t *n_visible;      /* [n_kv_head] */
     size_t n_bytes;
 };
@@ -59,8 +60,9 @@ fovea_status fvi_decoder_new(const fvi_model *model, uint32_t max_rows, uint32_t
     self->cosine = take(self, max_rows * half, &ok);
     self->sine = take(self, max_rows * half, &ok);
     self->lists = fvi_calloc(model->alloc, (size_t)max_rows * c->n_kv_head, sizeof *self->lists);
+    self->mass = fvi_calloc(model->alloc, (size_t)max_rows * c->n_kv_head, sizeof *self->mass);
     self->n_visible = fvi_calloc(model->alloc, c->n_kv_head, sizeof *self->n_visible);
-    if (!ok || self->lists == NULL || self->n_visible == NULL) {
+    if (!ok || self->lists == NULL || self->mass == NULL || self->n_visible == NULL) {
         fvi_decoder_free(&self);
         return FVI_FAIL(err, FOVEA_ERR_NOMEM, "no memory for the decoder's step buffers");
     }
@@ -85,6 +87,7 @@ void fvi_decoder_free(fvi_decoder **out)
         fvi_free(alloc, buffers[i]);
     }
     fvi_free(alloc, self->lists);
+    fvi_free(alloc, self->mass);
     fvi_free(alloc, self->n_visible);
     fvi_free(alloc, self);
     *out = NULL;
@@ -217,6 +220,7 @@ fovea_status fvi_prefill_begin(fvi_decoder *self, fvi_kv_seq *seq, fvi_kv_obs *o
         fvi_prefill_end(self, &p);
         return FOVEA_ERR_NOMEM;
     }
+    p.observer.seq = seq;
     for (uint32_t t = 0; t < n; t++) {
         rotary_row(self, p.first_position + t, p.cosine + (size_t)t * half, p.sine + (size_t)t * half);
     }
@@ -329,10 +333,15 @@ fovea_status fvi_decode_step(fvi_decoder *self, const fvi_decode_row *rows, uint
             FVI_TRY(fvi_kv_seq_append(rows[i].seq, l, self->k + i * kv_width, self->v + i * kv_width));
             memcpy(self->lists + (size_t)i * c->n_kv_head, fvi_kv_seq_lists(rows[i].seq, l),
                    c->n_kv_head * sizeof *self->lists);
+            for (uint32_t h = 0; h < c->n_kv_head; h++) {
+                self->mass[i * c->n_kv_head + h] =
+                    fvi_kv_seq_mass(rows[i].seq, l * c->n_kv_head + h);
+            }
         }
         fvi_attn_decode_args attn = {.q = self->q,
                                      .lists = self->lists,
                                      .out = self->att,
+                                     .mass = self->mass,
                                      .n_row = n_row,
                                      .n_head = c->n_head,
                                      .n_kv_head = c->n_kv_head,

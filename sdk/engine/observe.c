@@ -151,6 +151,18 @@ static uint32_t decay_group(const fvi_kv_obs *obs, uint32_t row)
     return (obs->n_token - 1 - row) / FVI_KV_DECAY_ROWS;
 }
 
+/* What the turn's rows pay to tokens from before it, for methods that evict while decoding. */
+static void add_earlier(fvi_observer *self, uint32_t layer, const fvi_list_view *lists)
+{
+    const fvi_decoder_config *c = &self->model->config;
+    for (uint32_t h = 0; self->seq != NULL && h < c->n_kv_head; h++) {
+        float *to = fvi_kv_seq_mass(self->seq, layer * c->n_kv_head + h);
+        for (uint32_t t = 0; to != NULL && t < lists[h].n_token - self->obs->n_token; t++) {
+            to[t] += self->mass[h][t] * (float)(c->n_head / c->n_kv_head);
+        }
+    }
+}
+
 /* Planes over all rows: stretches of one modality, and of one group where groups count. */
 static fovea_status observe_every(fvi_observer *self, uint32_t layer, const fvi_list_view *lists,
                                   const float *q, uint32_t row, uint32_t m)
@@ -169,6 +181,7 @@ static fovea_status observe_every(fvi_observer *self, uint32_t layer, const fvi_
                  obs->modality[first] == FOVEA_MODALITY_VISION ? FVI_PLANE_VISION_MASS
                                                                : FVI_PLANE_TEXT_MASS,
                  layer, lists, 1);
+        add_earlier(self, layer, lists);
         add_mass(self, FVI_PLANE_DECAYED_MASS, layer, lists, powf(FVI_KV_DECAY, (float)group));
         first = end;
     }

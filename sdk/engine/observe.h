@@ -19,6 +19,7 @@
 typedef struct fvi_observer {
     const fvi_model *model;
     fvi_kv_obs *obs;
+    const fvi_kv_seq *seq; /* whose earlier tokens go on adding up attention, or NULL */
     uint32_t first_position;
     float *q; /* [n_kept, n_head, dk] of the last n_kept rows */
     uint32_t n_kept;

@@ -9,6 +9,7 @@
 #define FOVEA_ENGINE_SCHEDULER_H
 
 #include "kvcompress/plan.h"
+#include "kvcompress/slots.h"
 #include "sdk/engine/decoder.h"
 #include "sdk/engine/generation.h"
 #include "sdk/engine/prompt.h"
@@ -61,9 +62,10 @@ void fvi_scheduler_wake(fvi_scheduler *scheduler);
 void fvi_timeline_drop_cache(fvi_scheduler *scheduler, fvi_timeline *timeline);
 void fvi_timeline_link(fvi_scheduler *scheduler, fvi_timeline *timeline);
 void fvi_timeline_ledger(const fvi_scheduler *scheduler, const fvi_timeline *timeline, fovea_ledger *out);
-/* Makes and applies the plan of a prefilled timeline with a recipe of its own (fork). */
+/* Makes and applies the plan of a prefilled timeline with a recipe of its own (fork), and makes ready for
+ * what the recipe does while n_generate tokens are decoded. */
 fovea_status fvi_timeline_plan(fvi_scheduler *scheduler, fvi_timeline *timeline, const fvi_kv_obs *obs,
-                               fovea_error *err);
+                               uint32_t n_generate, fovea_error *err);
 fvi_kv_pool *fvi_scheduler_pool(const fvi_scheduler *scheduler);
 void fvi_scheduler_stats(fvi_scheduler *scheduler, fovea_engine_stats *out);
 

@@ -193,6 +193,13 @@ size_t fvi_request_need(const fvi_scheduler *self, const fvi_request *request)
     size_t payload = fvi_kv_geom_token_bytes(geom, geom->base) * n_token;
     double given_up = 1.0 - kept_share(request->timeline, &request->turn, payload);
     size_t after = before - (size_t)(given_up * (double)payload) + generated_bytes(self, n_generate);
+    const fvi_recipe *recipe = &request->timeline->recipe;
+    if (recipe->reviser != NULL) { /* all of it goes to slots, which do not grow any more */
+        uint64_t n_held = seq != NULL ? fvi_kv_seq_position(seq) : 0;
+        after = before - payload +
+                fvi_kv_slots_forecast_bytes(geom, fvi_kv_pool_granule(self->pool), recipe,
+                                            n_held + n_token + n_generate);
+    }
     return FVI_MAX(before, after);
 }
 
@@ -214,7 +221,7 @@ static fovea_status start(fvi_scheduler *self, fvi_request *request)
     uint32_t n = (uint32_t)request->turn.ids.n;
     if (n == 0) {
         request->phase = FVI_PHASE_DECODE;
-        return FOVEA_OK;
+        return fvi_kv_slots_prepare(timeline->seq, fvi_generation_how(request->generation)->max_tokens);
     }
     if (timeline->seq == NULL) {
         FVI_TRY(fvi_kv_seq_new(self->alloc, self->pool, &model->geom, &timeline->seq));
@@ -435,16 +442,21 @@ static fovea_status encode_image(fvi_scheduler *self, fvi_request *request, fove
 }
 
 fovea_status fvi_timeline_plan(fvi_scheduler *self, fvi_timeline *timeline, const fvi_kv_obs *obs,
-                               fovea_error *err)
+                               uint32_t n_generate, fovea_error *err)
 {
     (void)self;
-    if (!fvi_kv_plan_wanted(timeline->seq, &timeline->recipe)) {
-        return FOVEA_OK;
-    }
+    const fvi_recipe *recipe = &timeline->recipe;
     fvi_kv_plan *plan = NULL;
-    FVI_TRY(fvi_kv_plan_make(timeline->seq, &timeline->recipe, obs, &plan, err));
-    timeline->floor_bytes = plan->floor_bytes;
-    fovea_status status = fvi_kv_plan_apply(timeline->seq, plan);
+    fovea_status status = FOVEA_OK;
+    if (fvi_kv_plan_wanted(timeline->seq, recipe)) {
+        FVI_TRY(fvi_kv_plan_make(timeline->seq, recipe, obs, &plan, err));
+        timeline->floor_bytes = plan->floor_bytes;
+    }
+    if (recipe->reviser != NULL) {
+        status = fvi_kv_slots_open(timeline->seq, recipe, obs, plan, n_generate);
+    } else if (plan != NULL) {
+        status = fvi_kv_plan_apply(timeline->seq, plan);
+    }
     if (status != FOVEA_OK) {
         FVI_FAIL(err, status, "the plan's working space does not fit the KV pool");
     }
@@ -473,7 +485,7 @@ static void finish_prefill(fvi_scheduler *self, fvi_request *request, const floa
     fvi_prefill_end(self->decoder, &request->prefill);
     atomic_fetch_add(&self->count.prompt_tokens, request->turn.ids.n);
     atomic_fetch_add(&self->count.vision_tokens, request->turn.n_vision);
-    fovea_status status = fvi_timeline_plan(self, timeline, request->obs, &err);
+    fovea_status status = fvi_timeline_plan(self, timeline, request->obs, how->max_tokens, &err);
     request->t_planned = fvi_now_ns();
     if (status == FOVEA_OK && timeline->keep_obs) {
         fvi_kv_obs_unref(&timeline->obs);

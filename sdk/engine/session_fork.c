@@ -29,7 +29,7 @@ static fovea_status fork_job(fvi_scheduler *scheduler, void *arg)
         }
         memcpy(to->hidden, fork->from->hidden, fork->hidden * sizeof(float));
     }
-    return fork->plan ? fvi_timeline_plan(scheduler, to, fork->from->obs, fork->err) : FOVEA_OK;
+    return fork->plan ? fvi_timeline_plan(scheduler, to, fork->from->obs, 0, fork->err) : FOVEA_OK;
 }
 
 /* Everything of the caller's side that a fork starts with. */

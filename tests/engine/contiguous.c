@@ -126,6 +126,13 @@ fovea_status fvi_kv_seq_commit(fvi_kv_seq *seq)
     return FOVEA_OK;
 }
 
+float *fvi_kv_seq_mass(const fvi_kv_seq *seq, uint32_t list)
+{
+    (void)seq;
+    (void)list;
+    return NULL;
+}
+
 const fvi_list_view *fvi_kv_seq_lists(const fvi_kv_seq *seq, uint32_t layer)
 {
     return seq->lists + list_of(seq, layer, 0);

@@ -11,6 +11,7 @@
 #define fvi_kv_seq_open_layer contiguous_open_layer
 #define fvi_kv_seq_write contiguous_write
 #define fvi_kv_seq_lists contiguous_lists
+#define fvi_kv_seq_mass contiguous_mass
 #define fvi_kv_seq_end_turn contiguous_end_turn
 #define fvi_kv_seq_append contiguous_append
 #define fvi_kv_seq_begin_turn contiguous_begin_turn

@@ -1,4 +1,4 @@
-/* test_steady.c - steady decoding allocates nothing: a pair of requests that run beside each other calls the
+/* test_steady.c - steady decoding allocates nothing: requests that run beside each other call the
  * allocator exactly as often for answers of 160 tokens as for answers of 16. */
 #include "tests/fault/fault_alloc.h"
 #include "tests/fault/fault_engine.h"
@@ -47,15 +47,17 @@ static void finish(talk *self, uint32_t n_token)
     fovea_session_free(&self->session);
 }
 
-/* Allocator calls of two requests with answers of n_token tokens. */
-static uint64_t count_pair(fault_alloc *f, fovea_engine *engine, fovea_image *image, uint32_t n_token)
+/* Allocator calls of three requests with answers of n_token tokens. */
+static uint64_t count_calls(fault_alloc *f, fovea_engine *engine, fovea_image *image, uint32_t n_token)
 {
-    talk full, compressed;
+    talk full, compressed, capped;
     fault_alloc_arm(f, 0);
     start(engine, image, "none", n_token, &full);
     start(engine, image, "vl-cache:keep=0.2,vision=int4", n_token, &compressed);
+    start(engine, image, "while=h2o,cap=32,evicted=int2,blurred=16", n_token, &capped);
     finish(&full, n_token);
     finish(&compressed, n_token);
+    finish(&capped, n_token);
     return f->n_alloc;
 }
 
@@ -69,9 +71,9 @@ static void test_steady(void **state)
     fault_alloc_init(&f);
     assert_int_equal(fovea_image_from_file(FAULT_IMAGE, NULL, &image, &err), FOVEA_OK);
     assert_int_equal(fault_engine_open(&f.alloc, &engine, &err), FOVEA_OK);
-    count_pair(&f, engine, image, N_LONG); /* scratch grows to what it needs, then stays */
-    uint64_t n_short = count_pair(&f, engine, image, N_SHORT);
-    uint64_t n_long = count_pair(&f, engine, image, N_LONG);
+    count_calls(&f, engine, image, N_LONG); /* scratch grows to what it needs, then stays */
+    uint64_t n_short = count_calls(&f, engine, image, N_SHORT);
+    uint64_t n_long = count_calls(&f, engine, image, N_LONG);
     assert_true(n_short > 0);
     assert_int_equal(n_long, n_short);
     fovea_engine_close(&engine);

@@ -50,6 +50,7 @@ TABLES = {
     "kvcompress/budgets.def": "kvcompress/budget_",
     "kvcompress/codecs.def": "kvcompress/codec_",
     "kvcompress/mergers.def": "kvcompress/merge_",
+    "kvcompress/revisers.def": "kvcompress/revise_",
     "kvcompress/planes.def": None,
     "kvcompress/recipes.def": None,
     "sdk/model/templates.def": None,
@@ -192,11 +193,11 @@ def sizes(tree):
 
 
 def switches(tree):
-    """A family, an encoder, a scorer or a budget is named in its own file only, a kind only by codecs and
-    kernels: adding one is one file and one line."""
-    owners = {}  # a scorer and a budget may share a name (cake)
+    """A family, an encoder, a scorer, a budget or a reviser is named in its own file only, a kind only by
+    codecs and kernels: adding one is one file and one line."""
+    owners = {}  # scorers, budgets and revisers may share a name (cake, h2o)
     for table in ("sdk/engine/families.def", "vision/encoders.def", "kvcompress/scorers.def",
-                  "kvcompress/budgets.def"):
+                  "kvcompress/budgets.def", "kvcompress/revisers.def"):
         if (tree.root / table).exists():
             for entry in re.findall(r"^[A-Z_]+\(\s*([a-z0-9_]+)", tree.text(table), flags=re.M):
                 owners.setdefault(entry, []).append(f"{TABLES[table]}{entry}.c")

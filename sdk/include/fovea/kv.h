@@ -35,6 +35,13 @@
  *   exact=N           first tokens that are always kept, and as they are (f16) whatever vision= and text=
  *                     say (default 0): keys of first tokens stand out, a low kind serves them badly
  *   seed=N            for the scorer `random`
+ *   while=R, cap=N    evict while decoding (R: an entry of kvcompress/revisers.def): once an answer begins, no list
+ *                     ever holds more than N tokens, those of the prompt and of earlier turns among them. For
+ *                     each new token the one of least worth goes for good: h2o, the least attended so far
+ *                     (recent= is 0.5 then if not given); streaming, the oldest (sinks= is 4 then). A plan
+ *                     by keep= comes first; bytes=, protect=, kinds and dotted windows do not go with it
+ *   evicted=K         with while=: what goes is kept in K (int8, int4, int2 or a -rot kind) before it is
+ *                     gone, the best `blurred=N` tokens of each list (default 4 times cap=) beside those of cap=
  * text.KEY= and vision.KEY= say the same of one modality: kind (vision= stands for vision.kind=), recent (a
  * window of that modality's own latest tokens; text's comes first) and protect. They beat KEY= wherever they
  * stand; KEY= beats what a preset says of either.
@@ -95,6 +102,9 @@ typedef struct fovea_recipe {
     uint32_t sinks, exact;
     uint64_t seed;
     fovea_recipe_part both, text, vision;
+    const char *revise; /* while= */
+    const char *evicted;
+    uint32_t cap, blurred;
 } fovea_recipe;
 
 /* The text as a struct; names are static memory. */
@@ -107,7 +117,8 @@ FOVEA_API fovea_status fovea_recipe_format(const fovea_recipe *recipe, char *tex
 /* Checks a recipe without a model. FOVEA_ERR_ARG with a text that names the word at fault. */
 FOVEA_API fovea_status fovea_recipe_check(const char *recipe, fovea_error *err);
 
-/* Lists the names in a table, one call per name: table is "presets", "scores", "budgets", "kinds".
+/* Lists the names in a table, one call per name: table is "presets", "scores", "budgets", "kinds",
+ * "revisers".
  * NULL when the table is unknown or index is past its end. Static memory. */
 FOVEA_API const char *fovea_recipe_name(const char *table, uint32_t index);
 
