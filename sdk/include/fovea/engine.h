@@ -43,7 +43,7 @@ typedef struct fovea_engine_options {
 /* Bits for fovea_engine_options.cpu_features: which kernels may be chosen. */
 typedef enum fovea_cpu_feature {
     FOVEA_CPU_REFERENCE = 1, /* the C reference (always there) */
-    FOVEA_CPU_AVX2 = 2,
+    FOVEA_CPU_AVX2 = 2,   /* and FMA, F16C */
     FOVEA_CPU_AVX512 = 4, /* F, BW, VL, DQ */
     FOVEA_CPU_AVX512_BF16 = 8, /* and VNNI */
     FOVEA_CPU_ONEDNN = 16, /* the library for products with many rows */
