@@ -99,25 +99,6 @@ size_t fvi_channel_scratch_at(fvi_channel_scratch *s, float *at, uint32_t group,
     return n;
 }
 
-/* A section's part in one group of tokens. */
-typedef struct part {
-    uint32_t nth;      /* which group */
-    uint32_t first, n; /* tokens, in the group */
-    uint32_t group_first, group_n;
-} part;
-
-/* The part of tokens first..end-1 of a run that lies in the group of `first`. */
-static part part_of(const fvi_section *s, uint32_t nth, uint32_t first, uint32_t end)
-{
-    uint32_t capacity = s->run->capacity, at = fvi_channel_first(capacity, nth);
-    uint32_t next = fvi_channel_first(capacity, nth + 1);
-    return (part){.nth = nth,
-                  .first = first - at,
-                  .n = FVI_MIN(end, next) - first,
-                  .group_first = at,
-                  .group_n = next - at};
-}
-
 static void take_scales(const fvi_section *s, uint32_t nth, const fvi_channel_scratch *scratch)
 {
     const fvi_section one = {.affine = s->affine, .groups = 1};
@@ -205,7 +186,7 @@ void fvi_channel_scores(const float *q, uint32_t group, const fvi_section *keys,
     uint32_t per = 32 / keys->run->codec->codes.bits, n_word = (keys->d + per - 1) / per;
     uint32_t nth = fvi_channel_group_of(keys->run->capacity, first);
     for (uint32_t end = first + n; first < end; nth++) {
-        part p = part_of(keys, nth, first, end);
+        fvi_channel_part p = fvi_channel_part_of(keys, nth, first, end);
         take_scales(keys, nth, s);
         take_queries(q, group, keys->d, s);
         const uint8_t *words = keys->codes + ((size_t)p.group_first * n_word + p.first) * 4;
@@ -261,7 +242,7 @@ void fvi_channel_values(const float *e, size_t e_stride, uint32_t group, const f
     uint32_t d = values->d, per = 32 / values->run->codec->codes.bits;
     uint32_t nth = fvi_channel_group_of(values->run->capacity, first);
     for (uint32_t end = first + n; first < end; nth++) {
-        part p = part_of(values, nth, first, end);
+        fvi_channel_part p = fvi_channel_part_of(values, nth, first, end);
         uint32_t lead = p.first % per, n_word = (lead + p.n + per - 1) / per;
         take_scales(values, nth, s);
         take_weights(e, e_stride, group, lead, p.n, s);

@@ -1,27 +1,12 @@
 /* attn_tile_avx512.h - cached tokens of any kind as tiles of numbers, for the AVX-512 attention.
  *
- * A section is K or V of one run. Tiles are read as rows (token by token: values) or as columns (channel
+ * Tiles are read as rows (token by token: values) or as columns (channel
  * by channel, one token a lane: keys).
  * Kinds without a reader here go through their codec. Included by the AVX-512 attention files. */
 #ifndef FOVEA_OPS_ATTN_TILE_AVX512_H
 #define FOVEA_OPS_ATTN_TILE_AVX512_H
 
-#include "sdk/ops/cpu_impl.h"
-
-typedef struct fvi_section {
-    const fvi_run_view *run;
-    const uint8_t *codes;  /* [n_token, row_bytes] */
-    const uint8_t *affine; /* [n_token, groups, 2] f16, of codes per token */
-    size_t row_bytes;
-    uint32_t d, groups;
-    uint32_t dk, dv;
-    bool values;
-    bool channel; /* codes and affine are those of a run per channel (sdk/ops/codec.h) */
-    fovea_kind
-        kind; /* INT8, INT4 or INT2 for all codes that lie so, whatever the codec is called */
-} fvi_section;
-
-fvi_section fvi_section_of(const fvi_run_view *run, uint32_t dk, uint32_t dv, bool values);
+#include "sdk/ops/attn_section.h"
 
 /* Memory that will be read next. */
 typedef struct fvi_ahead {

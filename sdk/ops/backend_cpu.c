@@ -116,6 +116,7 @@ fovea_status fvi_backend_cpu_open(const fovea_alloc *alloc, uint32_t n_thread, u
 #if FVI_HAVE_AVX2
     if ((backend->features & FOVEA_CPU_AVX2) != 0) {
         fvi_avx2_fill_rows(&backend->ops);
+        backend->ops.attn_decode = fvi_avx2_attn_decode;
         fvi_cpu_fill_blocks(backend, &fvi_avx2_block);
     }
 #endif

@@ -99,6 +99,28 @@ FVI_INLINE void fvi_transpose8(__m256 r[8])
     }
 }
 
+/* In each half eight rows of eight 16-bit numbers become columns. */
+FVI_INLINE void fvi_transpose8_u16(__m256i r[8])
+{
+    __m256i t[8];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        t[i] = _mm256_unpacklo_epi16(r[2 * i], r[2 * i + 1]);
+        t[i + 4] = _mm256_unpackhi_epi16(r[2 * i], r[2 * i + 1]);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 8; i += 4) { /* columns 0-3, then 4-7 */
+        __m256i a = _mm256_unpacklo_epi32(t[i], t[i + 1]);
+        __m256i b = _mm256_unpackhi_epi32(t[i], t[i + 1]);
+        __m256i c = _mm256_unpacklo_epi32(t[i + 2], t[i + 3]);
+        __m256i d = _mm256_unpackhi_epi32(t[i + 2], t[i + 3]);
+        r[i] = _mm256_unpacklo_epi64(a, c);
+        r[i + 1] = _mm256_unpackhi_epi64(a, c);
+        r[i + 2] = _mm256_unpacklo_epi64(b, d);
+        r[i + 3] = _mm256_unpackhi_epi64(b, d);
+    }
+}
+
 /* The sums of four vectors, in one order for all of them. */
 FVI_INLINE __m128 fvi_sum4(__m256 a, __m256 b, __m256 c, __m256 d)
 {

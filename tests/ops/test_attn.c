@@ -118,16 +118,20 @@ static double oracle(const float *q, const float *k, size_t k_stride, const floa
     return max + log(sum);
 }
 
-static double tolerance_of(uint32_t kind, bool bf16)
+/* The reference computes in double, whatever the kind. */
+static double tolerance_of(uint32_t kind, uint32_t features, bool bf16)
 {
-    if (kind == FOVEA_KIND_F32) {
+    bool avx512 = (features & FOVEA_CPU_AVX512) != 0;
+    if (kind == FOVEA_KIND_F32 || (!avx512 && (features & FOVEA_CPU_AVX2) == 0)) {
         return TOL_ATTN_F32;
     }
-    bool narrow = kind >= FOVEA_N_KIND || fvi_codec_of((fovea_kind)kind)->codes.bits == 4;
-    return bf16                     ? TOL_ATTN_BF16
-           : kind == FOVEA_KIND_F16 ? TOL_ATTN_F16
-           : narrow                 ? TOL_ATTN_INT4
-                                    : TOL_ATTN_INT8;
+    bool mixed = kind >= FOVEA_N_KIND;
+    const fvi_code_layout *codes = mixed ? NULL : &fvi_codec_of((fovea_kind)kind)->codes;
+    return bf16                                    ? TOL_ATTN_BF16
+           : kind == FOVEA_KIND_F16                ? TOL_ATTN_F16
+           : avx512 && (mixed || codes->bits == 4) ? TOL_ATTN_INT4
+           : !avx512 && (mixed || codes->rotated)  ? TOL_ATTN_ROT
+                                                   : TOL_ATTN_INT8;
 }
 
 typedef struct shape {
@@ -170,7 +174,8 @@ static void check_decode(fvi_backend *backend, const cache *caches, const shape 
                                  s->dv,
                                  1.0f / sqrtf((float)s->dk)};
     assert_int_equal(backend->ops.attn_decode(backend, &args), FOVEA_OK);
-    double tolerance = tolerance_of(kind, false), scores = FVI_MIN(tolerance, TOL_ATTN_INT8);
+    double tolerance = tolerance_of(kind, backend->features, false),
+           scores = FVI_MIN(tolerance, TOL_ATTN_INT8);
     for (uint32_t g = 0; g < s->n_kv_head; g++) {
         const cache *c = &caches[g];
         memset(mass_want, 0, s->n * sizeof *mass_want);
@@ -213,6 +218,7 @@ static void test_decode(void **state)
                                      FOVEA_KIND_INT2_CHAN,
                                      FOVEA_KIND_INT4_KIVI,
                                      FOVEA_KIND_INT2_KIVI,
+                                     FOVEA_KIND_INT4_ROT,
                                      FOVEA_KIND_INT2_ROT,
                                      MIX_TOKEN,
                                      MIX_ALL};
@@ -378,8 +384,8 @@ static void check_prefill(fvi_backend *backend, const cache *caches, const shape
                 oracle(q + at * s->dk, caches[g].k_seen, s->dk, caches[g].v_seen, s->dv,
                        visible[g] + row, s->dk, s->dv, (double)scale, p, want);
                 for (uint32_t i = 0; i < s->dv; i++) {
-                    assert_near(out[at * s->dv + i], want[i], 2, tolerance_of(kind, bf16), "out",
-                                i);
+                    assert_near(out[at * s->dv + i], want[i], 2,
+                                tolerance_of(kind, backend->features, bf16), "out", i);
                 }
                 for (uint32_t t = 0; t < visible[g] + row; t++) {
                     mass_want[t] += p[t] / s->group;

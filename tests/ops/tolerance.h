@@ -14,7 +14,10 @@
 #define TOL_ATTN_INT8                                                                              \
     2e-4 /* queries and weights in 16-bit fixed point against the codes: half a unit,
                                    2^-16 of the largest, for each of up to 127 tokens */
-#define TOL_ATTN_INT4 5e-3 /* weights in 8 bits: 0.2 % of the largest of 64 */
+#define TOL_ATTN_INT4 5e-3 /* AVX-512, weights in 8 bits: 0.2 % of the largest of 64 */
+#define TOL_ATTN_ROT                                                                               \
+    5e-4 /* as INT8 with values that are summed rotated: what errs alike in all channels, because
+                                   their codes lie to one side of the middle, gathers in one channel */
 #define TOL_ATTN_BF16 8e-3 /* products of bf16: queries, keys, probabilities and values rounded */
 #define TOL_LSE       1e-5
 

@@ -1,0 +1,390 @@
+/* attn_chunk_avx2.c - the walk over a chunk (attn_chunk_avx2.h).
+ *
+ * Every sum over tokens runs in an order that depends on indexes in the list and on kinds only, so runs leave
+ * no trace. Tokens of another class than the one that is being taken are rows of zeros. */
+#include "sdk/ops/attn_chunk_avx2.h"
+#include "sdk/ops/attn_panel_avx2.h"
+#include "sdk/ops/attn_tile_avx2.h"
+#include "sdk/ops/panel_avx2.h"
+
+#include <math.h>
+
+/* Classes of tokens; CLASS_CODED + i: codes of fvi_coded_index i. */
+enum { CLASS_PLAIN, CLASS_F16, CLASS_CHANNEL, CLASS_CODED, N_CLASS = CLASS_CODED + FVI_N_CODED };
+
+size_t fvi_chunk_scratch_at(fvi_chunk_scratch *s, float *at, uint32_t group, uint32_t dk,
+                            uint32_t dv)
+{
+    size_t n = 0, d = fvi_round_up(FVI_MAX(dk, dv), 16), groups = fvi_groups((uint32_t)d);
+    s->coded.product_stride = fvi_coded_row((uint32_t)d);
+    s->channel.factor_stride = fvi_channel_factors((uint32_t)d);
+#define FVI_PLACE(field, type, size)                                                               \
+    (s->field = at != NULL ? (type *)(void *)(at + n) : NULL, n += fvi_round_up((size), 16))
+    FVI_PLACE(score, float, (size_t)group *FVI_SCORE_ROW);
+    FVI_PLACE(some, float, (size_t)group *FVI_TILE);
+    FVI_PLACE(rows, float, FVI_TILE *d);
+    FVI_PLACE(scale, float, groups *FVI_AFFINE_ROW);
+    FVI_PLACE(min, float, groups *FVI_AFFINE_ROW);
+    FVI_PLACE(base, float, 2 * (size_t)group * fvi_groups(dv) * 8);
+    FVI_PLACE(zeros, uint8_t, d / 2);
+    FVI_PLACE(coded.tile, int32_t, fvi_coded_tile((uint32_t)d));
+    FVI_PLACE(coded.product, int32_t, group * s->coded.product_stride);
+    FVI_PLACE(coded.weight, int32_t, (size_t)group * FVI_TILE / 2);
+    FVI_PLACE(coded.unit, float, group);
+    FVI_PLACE(channel.scale, float, d);
+    FVI_PLACE(channel.min, float, d);
+    FVI_PLACE(channel.factor, int32_t, group * s->channel.factor_stride);
+    FVI_PLACE(channel.base, float, group);
+#undef FVI_PLACE
+    return n;
+}
+
+static uint32_t class_of(const fvi_section *s)
+{
+    const fvi_code_layout *codes = &s->run->codec->codes;
+    return s->channel                                   ? CLASS_CHANNEL
+           : codes->bits > 0                            ? CLASS_CODED + fvi_coded_index(codes)
+           : s->kind == FOVEA_KIND_F16 && s->d % 8 == 0 ? CLASS_F16
+                                                        : CLASS_PLAIN;
+}
+
+/* A tile of the chunk: which tokens, and where the first lies. */
+typedef struct tile_at {
+    uint32_t first, n;
+    fvi_piece start;
+    bool values;
+    uint32_t classes; /* a bit for each */
+    fvi_piece next;   /* where the tile ends */
+} tile_at;
+
+/* K or V of a run; that of the last one asked for is kept. */
+static const fvi_section *section_at(fvi_chunk *c, const fvi_run_view *run, bool values)
+{
+    fvi_section *section = &c->section[values];
+    if (section->run != run) {
+        *section = fvi_section_of(run, c->dk, c->dv, values);
+    }
+    return section;
+}
+
+/* The classes in n tokens (FVI_TILE at most) from `first` on. */
+static tile_at tile_of(fvi_chunk *c, uint32_t first, fvi_piece start, bool values)
+{
+    tile_at tile = {.first = first,
+                    .n = FVI_MIN(FVI_TILE, c->first + c->n - first),
+                    .start = start,
+                    .values = values,
+                    .next = start};
+    while (fvi_list_next(c->list, FVI_TILE, first + tile.n, &tile.next)) {
+        tile.classes |= 1u << class_of(section_at(c, tile.next.run, values));
+    }
+    return tile;
+}
+
+static uint64_t bits64(uint32_t from, uint32_t n)
+{
+    return (n >= 64 ? ~UINT64_C(0) : (UINT64_C(1) << n) - 1) << from;
+}
+
+static void take_affine(const fvi_section *s, uint32_t first, uint32_t n, float *scales,
+                        float *mins)
+{
+    for (uint32_t g = 0; g < s->groups; g++, scales += FVI_AFFINE_ROW, mins += FVI_AFFINE_ROW) {
+        const uint8_t *at = s->affine + ((size_t)first * s->groups + g) * 4;
+        for (uint32_t t = 0; t < n; t += 8, at += (size_t)32 * s->groups) {
+            __m256 scale, min;
+            fvi_affine8(at, (size_t)4 * s->groups, n - t, &scale, &min);
+            _mm256_storeu_ps(scales + t, scale);
+            _mm256_storeu_ps(mins + t, min);
+        }
+    }
+}
+
+/* A tile with none of its tokens yet: those of other classes, and behind the last one, are zeros. */
+static void start_class(const fvi_chunk *c, const tile_at *tile, uint32_t class, size_t stride,
+                        fvi_token_tile *out)
+{
+    const fvi_chunk_scratch *s = &c->s;
+    uint32_t groups = fvi_groups(tile->values ? c->dv : c->dk);
+    bool whole = tile->classes == 1u << class && tile->n == FVI_TILE;
+    out->scale = s->scale;
+    out->min = s->min;
+    out->n = tile->n;
+    out->d = tile->values ? c->dv : c->dk;
+    if (class >= CLASS_CODED) {
+        out->bits = fvi_coded_bits(class - CLASS_CODED);
+    }
+    for (uint32_t t = 0; t < FVI_TILE && !whole; t++) {
+        out->row[t] = s->zeros;
+    }
+    if (class >= CLASS_CODED && !whole) {
+        memset(s->scale, 0, groups * FVI_AFFINE_ROW * sizeof *s->scale);
+        memset(s->min, 0, groups * FVI_AFFINE_ROW * sizeof *s->min);
+    } else if (class == CLASS_PLAIN && !whole) {
+        memset(s->rows, 0, FVI_TILE * stride * sizeof *s->rows);
+    }
+}
+
+/* Takes the tile's tokens of one class: rows of codes or f16 into *out, others decoded into s.rows [FVI_TILE,
+ * stride]. Returns which tokens they are, a bit for each. */
+static uint64_t take_class(fvi_chunk *c, const tile_at *tile, uint32_t class, size_t stride,
+                           fvi_token_tile *out)
+{
+    const fvi_chunk_scratch *s = &c->s;
+    uint64_t members = 0;
+    start_class(c, tile, class, stride, out);
+    fvi_piece piece = tile->start;
+    while (fvi_list_next(c->list, FVI_TILE, tile->first + tile->n, &piece)) {
+        const fvi_section *section = section_at(c, piece.run, tile->values);
+        if (class_of(section) != class) {
+            continue;
+        }
+        uint32_t at = piece.token - tile->first;
+        members |= bits64(at, piece.n);
+        if (class == CLASS_PLAIN) {
+            fvi_tile_rows_avx2(piece.run, c->dk, c->dv, tile->values, piece.first, piece.n,
+                               s->rows + at * stride, stride);
+            continue;
+        }
+        const uint8_t *row = section->codes + piece.first * section->row_bytes;
+        out->row_bytes = section->row_bytes;
+        for (uint32_t t = 0; t < piece.n; t++, row += section->row_bytes) {
+            out->row[at + t] = row;
+        }
+        if (class >= CLASS_CODED) {
+            take_affine(section, piece.first, piece.n, s->scale + at, s->min + at);
+        }
+    }
+    return members;
+}
+
+static void score_class(const fvi_chunk *c, const fvi_token_tile *tile, uint32_t class,
+                        size_t stride, float *score, size_t score_stride)
+{
+    const fvi_chunk_scratch *s = &c->s;
+    if (class >= CLASS_CODED) {
+        fvi_coded_scores_avx2(&c->coded[class - CLASS_CODED], tile, &s->coded, score, score_stride);
+    } else if (class == CLASS_F16) {
+        fvi_panel_dots_f16(&(fvi_code_panel){.a = c->q,
+                                             .rows = tile->row,
+                                             .ahead = FVI_TILE * tile->row_bytes,
+                                             .c = score,
+                                             .c_stride = score_stride,
+                                             .m = c->group,
+                                             .n = tile->n,
+                                             .k = c->dk});
+    } else {
+        float *columns = (float *)(void *)s->coded.tile;
+        fvi_tile_columns_avx2(s->rows, stride, tile->n, c->dk, columns, FVI_TILE);
+        fvi_panel_avx2(&(fvi_panel_args){.a = c->q,
+                                         .a_stride = c->dk,
+                                         .b = columns,
+                                         .b_stride = FVI_TILE,
+                                         .c = score,
+                                         .c_stride = score_stride,
+                                         .m = c->group,
+                                         .n = (uint32_t)fvi_round_up(tile->n, 16),
+                                         .k = c->dk});
+    }
+}
+
+/* All of the run that lies in the chunk. */
+static void widen(const fvi_chunk *c, fvi_piece *piece)
+{
+    piece->n = FVI_MIN(piece->run->n_token - piece->first, c->first + c->n - piece->token);
+}
+
+static void score_channels(fvi_chunk *c)
+{
+    fvi_piece piece = c->start;
+    while (fvi_list_next(c->list, FVI_CHUNK, c->first + c->n, &piece)) {
+        const fvi_section *keys = section_at(c, piece.run, false);
+        if (keys->channel) {
+            widen(c, &piece);
+            fvi_channel_scores_avx2(c->q, c->group, keys, piece.first, piece.n, &c->s.coded,
+                                    &c->s.channel, c->s.score + (piece.token - c->first),
+                                    FVI_SCORE_ROW);
+        }
+    }
+}
+
+static void copy_scores(const fvi_chunk *c, uint64_t members, float *to)
+{
+    for (; members != 0; members &= members - 1) {
+        uint32_t t = (uint32_t)__builtin_ctzll(members);
+        for (uint32_t h = 0; h < c->group; h++) {
+            to[h * FVI_SCORE_ROW + t] = c->s.some[h * FVI_TILE + t];
+        }
+    }
+}
+
+void fvi_chunk_scores(fvi_chunk *c)
+{
+    size_t stride = fvi_round_up(c->dk, 16);
+    uint32_t seen = 0;
+    fvi_piece at = c->start;
+    memset(c->s.zeros, 0, 2 * fvi_round_up(FVI_MAX(c->dk, c->dv), 16));
+    for (uint32_t first = c->first; first < c->first + c->n; first += FVI_TILE) {
+        tile_at tile = tile_of(c, first, at, false);
+        float *score = c->s.score + (first - c->first);
+        at = tile.next;
+        seen |= tile.classes;
+        for (uint32_t class = 0; class < N_CLASS; class ++) {
+            fvi_token_tile rows;
+            if ((tile.classes >> class & 1) == 0 || class == CLASS_CHANNEL) {
+                continue;
+            }
+            uint64_t members = take_class(c, &tile, class, stride, &rows);
+            if (tile.classes == 1u << class) {
+                score_class(c, &rows, class, stride, score, FVI_SCORE_ROW);
+            } else {
+                score_class(c, &rows, class, stride, c->s.some, FVI_TILE);
+                copy_scores(c, members, score);
+            }
+        }
+    }
+    if ((seen >> CLASS_CHANNEL & 1) != 0) {
+        score_channels(c);
+    }
+}
+
+/* 2^x of x at most 0: 2^n p(r), |r| <= 1/2, p minimax of degree 5 (1e-7). Below -126 it stays at 2^-126, which
+ * is nothing beside the largest, 1; a NaN stays one. */
+FVI_INLINE __m256 power8(__m256 x)
+{
+    const __m256 shift = _mm256_set1_ps(0x1.8p23f); /* sums end in whole numbers */
+    x = _mm256_max_ps(_mm256_set1_ps(-126.0f), x);
+    __m256 n = _mm256_add_ps(x, shift), r = _mm256_sub_ps(x, _mm256_sub_ps(n, shift));
+    __m256 p = _mm256_set1_ps(0x1.5c08e6p-10f);
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(0x1.3d0c52p-7f));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(0x1.c6b6e4p-5f));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(0x1.ebf918p-3f));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(0x1.62e428p-1f));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f));
+    __m256i power = _mm256_slli_epi32(_mm256_castps_si256(n), 23);
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), power));
+}
+
+static void softmax(float *score, uint32_t n, float *max, float *sum)
+{
+    uint32_t whole = n / 8 * 8;
+    __m256 top = _mm256_set1_ps(-INFINITY), total = _mm256_setzero_ps();
+    for (uint32_t t = 0; t < whole; t += 8) {
+        top = _mm256_max_ps(top, _mm256_loadu_ps(score + t));
+    }
+    *max = fvi_max1(top);
+    for (uint32_t t = whole; t < n; t++) {
+        *max = FVI_MAX(*max, score[t]);
+    }
+    top = _mm256_set1_ps(*max);
+    for (uint32_t t = 0; t < whole; t += 8) {
+        __m256 x = power8(_mm256_sub_ps(_mm256_loadu_ps(score + t), top));
+        total = _mm256_add_ps(total, x);
+        _mm256_storeu_ps(score + t, x);
+    }
+    for (uint32_t t = whole; t < fvi_round_up(n, 16); t += 8) {
+        __m256i rest = fvi_mask8(n > t ? n - t : 0);
+        __m256 x = power8(_mm256_sub_ps(_mm256_loadu_ps(score + t), top));
+        x = _mm256_and_ps(x, _mm256_castsi256_ps(rest));
+        total = _mm256_add_ps(total, x);
+        _mm256_storeu_ps(score + t, x);
+    }
+    *sum = fvi_sum1(total);
+}
+
+void fvi_chunk_softmax(fvi_chunk *c, float *max, float *sum, size_t stride)
+{
+    for (uint32_t h = 0; h < c->group; h++) {
+        softmax(c->s.score + (size_t)h * FVI_SCORE_ROW, c->n, max + h * stride, sum + h * stride);
+    }
+}
+
+static void add_class(const fvi_chunk *c, fvi_token_tile *tile, uint32_t class, const float *e,
+                      size_t row_stride, float *acc, float *rotated, size_t stride)
+{
+    const fvi_chunk_scratch *s = &c->s;
+    if (class >= CLASS_CODED) {
+        bool turned = fvi_coded_rotated(class - CLASS_CODED);
+        float *base = s->base + (turned ? (size_t)c->group * fvi_groups(c->dv) * 8 : 0);
+        fvi_coded_values_avx2(tile, e, FVI_SCORE_ROW, c->group, &s->coded, turned ? rotated : acc,
+                              stride, base);
+    } else if (class == CLASS_F16) {
+        fvi_panel_rows_f16(&(fvi_code_panel){.a = e,
+                                             .a_stride = FVI_SCORE_ROW,
+                                             .rows = tile->row,
+                                             .ahead = FVI_TILE * tile->row_bytes,
+                                             .c = acc,
+                                             .c_stride = stride,
+                                             .m = c->group,
+                                             .n = c->dv,
+                                             .k = tile->n});
+    } else {
+        fvi_panel_avx2(&(fvi_panel_args){.a = e,
+                                         .a_stride = FVI_SCORE_ROW,
+                                         .b = s->rows,
+                                         .b_stride = row_stride,
+                                         .c = acc,
+                                         .c_stride = stride,
+                                         .m = c->group,
+                                         .n = (uint32_t)row_stride,
+                                         .k = tile->n,
+                                         .add = true});
+    }
+}
+
+static void add_channels(fvi_chunk *c, float *acc, size_t stride)
+{
+    fvi_piece piece = c->start;
+    while (fvi_list_next(c->list, FVI_CHUNK, c->first + c->n, &piece)) {
+        const fvi_section *values = section_at(c, piece.run, true);
+        if (values->channel) {
+            widen(c, &piece);
+            fvi_channel_values_avx2(c->s.score + (piece.token - c->first), FVI_SCORE_ROW, c->group,
+                                    values, piece.first, piece.n, &c->s.coded, &c->s.channel, acc,
+                                    stride);
+        }
+    }
+}
+
+/* Adds what is the same for all channels of a group. */
+static void add_bases(const fvi_chunk *c, const float *base, float *acc, size_t stride)
+{
+    for (uint32_t h = 0; h < c->group; h++, acc += stride) {
+        for (uint32_t g = 0; g < fvi_groups(c->dv); g++, base += 8) {
+            float sum = fvi_sum1(_mm256_loadu_ps(base));
+            for (uint32_t i = g * FVI_GROUP; i < FVI_MIN(c->dv, (g + 1) * FVI_GROUP); i++) {
+                acc[i] += sum;
+            }
+        }
+    }
+}
+
+void fvi_chunk_values(fvi_chunk *c, float *acc, float *rotated, size_t stride)
+{
+    size_t row_stride = fvi_round_up(c->dv, 16), n_base = (size_t)c->group * fvi_groups(c->dv) * 8;
+    uint32_t seen = 0;
+    fvi_piece at = c->start;
+    memset(c->s.base, 0, 2 * n_base * sizeof *c->s.base);
+    for (uint32_t first = c->first; first < c->first + c->n; first += FVI_TILE) {
+        tile_at tile = tile_of(c, first, at, true);
+        at = tile.next;
+        seen |= tile.classes;
+        for (uint32_t class = 0; class < N_CLASS; class ++) {
+            if ((tile.classes >> class & 1) != 0 && class != CLASS_CHANNEL) {
+                fvi_token_tile rows;
+                take_class(c, &tile, class, row_stride, &rows);
+                add_class(c, &rows, class, c->s.score + (first - c->first), row_stride, acc,
+                          rotated, stride);
+            }
+        }
+    }
+    if ((seen >> CLASS_CHANNEL & 1) != 0) {
+        add_channels(c, acc, stride);
+    }
+    if (seen >> CLASS_CODED != 0) {
+        add_bases(c, c->s.base, acc, stride);
+    }
+    if (seen >> (CLASS_CODED + 3) != 0) {
+        add_bases(c, c->s.base + n_base, rotated, stride);
+    }
+}

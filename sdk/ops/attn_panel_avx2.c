@@ -1,0 +1,221 @@
+/* attn_panel_avx2.c - the panels of attn_panel_avx2.h: blocks of up to 4 rows by up to 32 columns, whose sums
+ * and what a step along k needs fit 16 registers, and of which a step makes enough work to hide the latency
+ * of a multiply-add. */
+#include "sdk/ops/attn_panel_avx2.h"
+#include "sdk/ops/simd_avx2.h"
+
+typedef void (*block_fn)(const fvi_code_panel *panel, uint32_t row, uint32_t column);
+
+/* C += A B, B f16 by rows. What the next tile has in their place is asked for meanwhile. */
+FVI_INLINE void block_rows_f16(const fvi_code_panel *p, uint32_t row, uint32_t column,
+                               const uint32_t rows, const uint32_t vectors)
+{
+    const float *a = (const float *)p->a + row * p->a_stride;
+    float *c = (float *)p->c + row * p->c_stride + column;
+    const size_t a_stride = p->a_stride, c_stride = p->c_stride;
+    __m256 sum[4][4];
+#pragma GCC unroll 4
+    for (uint32_t r = 0; r < rows; r++) {
+#pragma GCC unroll 4
+        for (uint32_t v = 0; v < vectors; v++) {
+            sum[r][v] = _mm256_loadu_ps(c + r * c_stride + 8 * v);
+        }
+    }
+    for (uint32_t k = 0; k < p->k; k++, a++) {
+        const uint8_t *from = p->rows[k] + 2 * (size_t)column;
+        __m256 x[4];
+        _mm_prefetch((const char *)from + p->ahead, _MM_HINT_T0);
+#pragma GCC unroll 4
+        for (uint32_t r = 0; r < rows; r++) {
+            x[r] = _mm256_broadcast_ss(a + r * a_stride);
+        }
+#pragma GCC unroll 4
+        for (uint32_t v = 0; v < vectors; v++) {
+            __m256 y = _mm256_cvtph_ps(_mm_loadu_si128((const void *)(from + 16 * v)));
+#pragma GCC unroll 4
+            for (uint32_t r = 0; r < rows; r++) {
+                sum[r][v] = _mm256_fmadd_ps(x[r], y, sum[r][v]);
+            }
+        }
+    }
+#pragma GCC unroll 4
+    for (uint32_t r = 0; r < rows; r++) {
+#pragma GCC unroll 4
+        for (uint32_t v = 0; v < vectors; v++) {
+            _mm256_storeu_ps(c + r * c_stride + 8 * v, sum[r][v]);
+        }
+    }
+}
+
+/* `rows` rows of A [, k] without gaps times `tokens` rows of B from `token` on: sum[token][row]. */
+FVI_INLINE void dots_f16(const fvi_code_panel *p, uint32_t row, uint32_t token, const uint32_t rows,
+                         const uint32_t tokens, const uint32_t n_k, __m256 sum[4][4])
+{
+    const float *a = (const float *)p->a + (size_t)row * n_k;
+    const uint8_t *b[4];
+#pragma GCC unroll 4
+    for (uint32_t t = 0; t < tokens; t++) {
+        b[t] = p->rows[token + t];
+        for (uint32_t k = 0; k < n_k; k += 32) { /* a line */
+            _mm_prefetch((const char *)(b[t] + 2 * (size_t)k + p->ahead), _MM_HINT_T0);
+        }
+#pragma GCC unroll 4
+        for (uint32_t r = 0; r < rows; r++) {
+            sum[t][r] = _mm256_setzero_ps();
+        }
+    }
+#pragma GCC unroll 1
+    for (uint32_t k = 0; k < n_k; k += 8) {
+        __m256 x[4];
+#pragma GCC unroll 4
+        for (uint32_t r = 0; r < rows; r++) {
+            x[r] = _mm256_loadu_ps(a + (size_t)r * n_k + k);
+        }
+#pragma GCC unroll 4
+        for (uint32_t t = 0; t < tokens; t++) {
+            __m256 y = _mm256_cvtph_ps(_mm_loadu_si128((const void *)(b[t] + 2 * (size_t)k)));
+#pragma GCC unroll 4
+            for (uint32_t r = 0; r < rows; r++) {
+                sum[t][r] = _mm256_fmadd_ps(x[r], y, sum[t][r]);
+            }
+        }
+    }
+}
+
+/* Four tokens at a time for up to three rows of A, two for four. */
+FVI_INLINE void strip_f16(const fvi_code_panel *p, uint32_t row, const uint32_t rows,
+                          const uint32_t n_k)
+{
+    float *c = (float *)p->c + row * p->c_stride;
+    const uint32_t tokens = rows == 4 ? 2 : 4;
+    for (uint32_t t = 0; t < p->n; t += tokens, c += tokens) {
+        __m256 sum[4][4];
+        dots_f16(p, row, t, rows, tokens, n_k, sum);
+        if (rows == 4) {
+            __m128 left = fvi_sum4(sum[0][0], sum[0][1], sum[0][2], sum[0][3]);
+            __m128 right = fvi_sum4(sum[1][0], sum[1][1], sum[1][2], sum[1][3]);
+            __m128 low = _mm_unpacklo_ps(left, right), high = _mm_unpackhi_ps(left, right);
+            _mm_storel_pi((void *)c, low);
+            _mm_storeh_pi((void *)(c + p->c_stride), low);
+            _mm_storel_pi((void *)(c + 2 * p->c_stride), high);
+            _mm_storeh_pi((void *)(c + 3 * p->c_stride), high);
+        } else {
+#pragma GCC unroll 4
+            for (uint32_t r = 0; r < rows; r++) {
+                _mm_storeu_ps(c + r * p->c_stride,
+                              fvi_sum4(sum[0][r], sum[1][r], sum[2][r], sum[3][r]));
+            }
+        }
+    }
+}
+
+/* How many of the rows that are left make a block: all are shared out evenly among as few as there can be. */
+static uint32_t block_rows(uint32_t left)
+{
+    uint32_t n_block = (left + 3) / 4;
+    return (left + n_block - 1) / n_block;
+}
+
+FVI_INLINE void strips_f16(const fvi_code_panel *p, const uint32_t n_k)
+{
+    for (uint32_t row = 0, rows; row < p->m; row += rows) {
+        rows = block_rows(p->m - row);
+        switch (rows) {
+        case 1: strip_f16(p, row, 1, n_k); break;
+        case 2: strip_f16(p, row, 2, n_k); break;
+        case 3: strip_f16(p, row, 3, n_k); break;
+        default: strip_f16(p, row, 4, n_k); break;
+        }
+    }
+}
+
+void fvi_panel_dots_f16(const fvi_code_panel *p)
+{
+    if (p->k == 64) { /* the usual width: its loop has no overhead */
+        strips_f16(p, 64);
+    } else {
+        strips_f16(p, p->k);
+    }
+}
+
+/* C = A B of pairs. */
+FVI_INLINE void block_pairs(const fvi_code_panel *p, uint32_t row, uint32_t column,
+                            const uint32_t rows, const uint32_t vectors)
+{
+    const int32_t *a = (const int32_t *)p->a + row * p->a_stride;
+    const int32_t *b = (const int32_t *)p->b + column;
+    int32_t *c = (int32_t *)p->c + row * p->c_stride + column;
+    const size_t a_stride = p->a_stride, b_stride = p->b_stride;
+    __m256i sum[4][4];
+#pragma GCC unroll 4
+    for (uint32_t r = 0; r < rows; r++) {
+#pragma GCC unroll 4
+        for (uint32_t v = 0; v < vectors; v++) {
+            sum[r][v] = _mm256_setzero_si256();
+        }
+    }
+    for (uint32_t k = 0; k < p->k; k++, a++, b += b_stride) {
+        __m256i y[4];
+#pragma GCC unroll 4
+        for (uint32_t v = 0; v < vectors; v++) {
+            y[v] = _mm256_loadu_si256((const void *)(b + 8 * v));
+        }
+#pragma GCC unroll 4
+        for (uint32_t r = 0; r < rows; r++) {
+            __m256i x = _mm256_set1_epi32(a[r * a_stride]);
+#pragma GCC unroll 4
+            for (uint32_t v = 0; v < vectors; v++) {
+                sum[r][v] = _mm256_add_epi32(sum[r][v], _mm256_madd_epi16(x, y[v]));
+            }
+        }
+    }
+#pragma GCC unroll 4
+    for (uint32_t r = 0; r < rows; r++) {
+#pragma GCC unroll 4
+        for (uint32_t v = 0; v < vectors; v++) {
+            _mm256_storeu_si256((void *)(c + r * p->c_stride + 8 * v), sum[r][v]);
+        }
+    }
+}
+
+/* Columns by 32 or 16, then 16 and 8. */
+static void walk(const fvi_code_panel *p, const block_fn blocks[4][3])
+{
+    for (uint32_t row = 0, rows; row < p->m; row += rows) {
+        rows = block_rows(p->m - row);
+        for (uint32_t column = 0; column < p->n;) {
+            uint32_t left = (p->n - column) / 8, size = left >= 4 ? 2 : left >= 2 ? 1 : 0;
+            size = blocks[rows - 1][size] != NULL ? size : 1;
+            blocks[rows - 1][size](p, row, column);
+            column += 8u << size;
+        }
+    }
+}
+
+#define BLOCK(name, body, rows, vectors)                                                           \
+    static void name##_##rows##_##vectors(const fvi_code_panel *p, uint32_t row, uint32_t column)  \
+    {                                                                                              \
+        body(p, row, column, rows, vectors);                                                       \
+    }
+#define ROWS(name, body, rows)                                                                     \
+    BLOCK(name, body, rows, 1)                                                                     \
+    BLOCK(name, body, rows, 2)
+#define PANEL(name, body)                                                                          \
+    ROWS(name, body, 1)                                                                            \
+    ROWS(name, body, 2)                                                                            \
+    ROWS(name, body, 3)                                                                            \
+    ROWS(name, body, 4)                                                                            \
+    BLOCK(name, body, 1, 4)                                                                        \
+    BLOCK(name, body, 2, 4)                                                                        \
+    BLOCK(name, body, 3, 4)                                                                        \
+    void name(const fvi_code_panel *p)                                                             \
+    {                                                                                              \
+        static const block_fn blocks[4][3] = {{name##_1_1, name##_1_2, name##_1_4},                \
+                                              {name##_2_1, name##_2_2, name##_2_4},                \
+                                              {name##_3_1, name##_3_2, name##_3_4},                \
+                                              {name##_4_1, name##_4_2, NULL}};                     \
+        walk(p, blocks);                                                                           \
+    }
+
+PANEL(fvi_panel_rows_f16, block_rows_f16)
+PANEL(fvi_panel_pairs, block_pairs)
