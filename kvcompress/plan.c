@@ -5,6 +5,7 @@
 #include "kvcompress/plan.h"
 
 #include "kvcompress/choose.h"
+#include "kvcompress/distortion.h"
 #include "kvcompress/plan_intent.h"
 #include "kvcompress/seq_internal.h"
 
@@ -321,6 +322,11 @@ fovea_status fvi_kv_plan_make(const fvi_kv_seq *seq, const fvi_recipe *recipe,
         fvi_intent_mark_always(&self);
         set_parts(&self.select);
         status = fill_plan(seq, &self, obs, plan);
+    }
+    if (status >= 0) {
+        status = fvi_loss_estimate(seq, obs, plan, self.select.modality, &plan->estimated_loss);
+    }
+    if (plan != NULL) {
         take_merging(&self, obs, plan);
     }
     give_tables(&self.select);

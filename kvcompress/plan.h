@@ -22,6 +22,7 @@ typedef struct fvi_kv_plan {
     size_t n_bytes;  /* what the turn will hold after apply in an unfragmented pool; for the first
                            turn that is realised_bytes of the ledger */
     size_t floor_bytes;  /* least that bytes= may ask for here */
+    double estimated_loss; /* fvi_loss_estimate */
     fvi_merging merging; /* what becomes of the others; its tables are the plan's */
 } fvi_kv_plan;
 

@@ -108,7 +108,7 @@ size_t fvi_kv_seq_growth_bytes(const fvi_kv_seq *seq, uint32_t n_generate);
 size_t fvi_kv_forecast_bytes(const fvi_kv_seq *seq, const fvi_kv_geom *geom, size_t granule,
                              uint32_t n_span, uint32_t n_token, uint32_t n_generate);
 
-/* Fills everything of the ledger but activation_peak_bytes and floor_bytes (plan.h). */
+/* Fills everything of the ledger but activation_peak_bytes and what plan.h knows. */
 void fvi_kv_seq_ledger(const fvi_kv_seq *seq, fovea_ledger *out);
 void fvi_kv_seq_ledger_rows(const fvi_kv_seq *seq, fovea_ledger_row *rows /* [n_list] */);
 /* The fovea_kind of every token in a list, FVI_KV_DROP where the list does not hold it. */

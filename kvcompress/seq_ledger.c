@@ -353,6 +353,7 @@ void fvi_kv_seq_ledger(const fvi_kv_seq *seq, fovea_ledger *out)
                           .n_kv_head = fvi_kv_geom_max_kv_head(geom),
                           .activation_peak_bytes = out->activation_peak_bytes,
                           .floor_bytes = out->floor_bytes,
+                          .estimated_loss = out->estimated_loss,
                           .peak_bytes = seq->peak_bytes};
     for (uint32_t i = 0; i < seq->n_span; i++) {
         const fvi_kv_span *span = &seq->spans[i];

@@ -221,6 +221,7 @@ static bool fill_ledger(fvi_wire_arena *arena, const fovea_ledger *ledger, Fovea
     out->vision_tokens = ledger->vision_tokens;
     out->kept_text_slots = ledger->kept_text_slots;
     out->kept_vision_slots = ledger->kept_vision_slots;
+    out->estimated_loss = ledger->estimated_loss;
     out->layers = ledger->n_layer;
     out->kv_heads = ledger->n_kv_head;
     return add_kinds(arena, ledger, out);

@@ -1,6 +1,7 @@
 /* show.c - turns printed as JSON and for people, and the progress bar. */
 #include "samples/common/show.h"
 
+#include <math.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
@@ -127,6 +128,9 @@ static int set_kv(json_t *root, const fovea_ledger *ledger, const char *recipe)
     failed |= set_real(kept, "text", sample_kept(ledger, ledger->kept_text_slots));
     failed |= set_real(kept, "vision", sample_kept(ledger, ledger->kept_vision_slots));
     failed |= json_object_set_new(kv, "kept_tokens", kept);
+    failed |= json_object_set_new(
+        kv, "estimated_loss",
+        isnan(ledger->estimated_loss) ? json_null() : json_real(ledger->estimated_loss));
     return failed | json_object_set_new(root, "kv", kv);
 }
 
@@ -238,6 +242,12 @@ void sample_show_ledger(const sample_reply *reply, const char *recipe)
     show_bytes("peak", ledger->peak_bytes, ledger, "most KV bytes at once, prefill included");
     show_bytes("activations", ledger->activation_peak_bytes, ledger, "most beside it");
     show_bytes("floor", ledger->floor_bytes, ledger, "the least that bytes= may ask for");
+    if (isnan(ledger->estimated_loss)) {
+        fprintf(stderr, "  %-13s %15s\n", "loss", "not observed");
+    } else {
+        fprintf(stderr, "  %-13s %14.1f%%  estimated change of the attention output\n", "loss",
+                100 * ledger->estimated_loss);
+    }
     show_rows(reply);
 }
 

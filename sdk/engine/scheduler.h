@@ -29,6 +29,7 @@ typedef struct fvi_timeline {
     int32_t uncached;     /* last sampled token, not in the cache yet; -1: none */
     size_t activation_peak;
     size_t floor_bytes;   /* of the last plan */
+    double estimated_loss; /* of the last plan */
     _Atomic bool busy;    /* a request of it is queued or running */
     _Atomic bool broken;  /* its cache was given back */
     struct fvi_timeline *prev, *next; /* list of all, guarded by the scheduler's thread */

@@ -74,6 +74,7 @@ void fvi_timeline_ledger(const fvi_scheduler *self, const fvi_timeline *timeline
     out->size = sizeof *out;
     out->activation_peak_bytes = timeline->activation_peak;
     out->floor_bytes = timeline->floor_bytes;
+    out->estimated_loss = timeline->estimated_loss;
 }
 
 static void report_ledger(fvi_scheduler *self, const fvi_request *request)
@@ -451,6 +452,7 @@ fovea_status fvi_timeline_plan(fvi_scheduler *self, fvi_timeline *timeline, cons
     if (fvi_kv_plan_wanted(timeline->seq, recipe)) {
         FVI_TRY(fvi_kv_plan_make(timeline->seq, recipe, obs, &plan, err));
         timeline->floor_bytes = plan->floor_bytes;
+        timeline->estimated_loss = plan->estimated_loss;
     }
     if (recipe->reviser != NULL) {
         status = fvi_kv_slots_open(timeline->seq, recipe, obs, plan, n_generate);

@@ -22,6 +22,7 @@ static fovea_status fork_job(fvi_scheduler *scheduler, void *arg)
     fvi_timeline_link(scheduler, to);
     to->activation_peak = fork->from->activation_peak;
     to->floor_bytes = fork->from->floor_bytes;
+    to->estimated_loss = fork->from->estimated_loss;
     if (fork->from->hidden != NULL) {
         to->hidden = fvi_alloc(to->ids.alloc, fork->hidden * sizeof(float));
         if (to->hidden == NULL) {

@@ -177,6 +177,7 @@ static void read_ledger(const Fovea__V1__Ledger *in, fovea_ledger *out)
     out->peak_bytes = in->peak_bytes;
     out->activation_peak_bytes = in->activation_peak_bytes;
     out->floor_bytes = in->floor_bytes;
+    out->estimated_loss = in->estimated_loss;
     out->text_tokens = in->text_tokens;
     out->vision_tokens = in->vision_tokens;
     out->kept_text_slots = in->kept_text_slots;

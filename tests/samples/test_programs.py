@@ -50,7 +50,7 @@ class Json(unittest.TestCase):
         self.assertEqual(list(one), KEYS)
         self.assertEqual(list(usage), ["text_tokens", "vision_tokens", "output_tokens"])
         self.assertEqual(list(kv), ["recipe", "full_bytes", "realised_bytes", "peak_bytes",
-                                    "by_modality", "kept_tokens"])
+                                    "by_modality", "kept_tokens", "estimated_loss"])
         self.assertEqual(list(kv["by_modality"]), ["text", "vision", "shared"])
         self.assertEqual(list(kv["kept_tokens"]), ["text", "vision"])
         self.assertEqual(list(one["time_ms"]),
@@ -83,6 +83,8 @@ class Json(unittest.TestCase):
             share = one["kv"]["realised_bytes"] / one["kv"]["full_bytes"]
             self.assertLessEqual(share, 0.2)
             self.assertGreaterEqual(share, 0.2 * 0.95)
+            loss = one["kv"]["estimated_loss"]
+            self.assertTrue(0 < loss < 1 if recipe == "vl-cache" else loss is None)
             one = vqa("Read all signs.", "--recipe", f"{recipe}:keep=0.25")
             slots = sum(one["kv"]["kept_tokens"].values()) * LISTS
             self.assertLess(abs(slots - 0.25 * len(one["prompt_tokens"]) * LISTS), 1)
@@ -179,6 +181,7 @@ class People(unittest.TestCase):
         self.assertEqual(done.stdout, "")
         kv = asked("fovea-vqa", *arguments)[0]["kv"]
         self.assertRegex(done.stderr, rf"realised +{kv['realised_bytes']:,}")
+        self.assertRegex(done.stderr, rf"loss +{100 * kv['estimated_loss']:.1f}%")
         rows = re.findall(r"^ +\d+ ((?: \d+\+\d+)+)$", done.stderr, flags=re.M)
         kept = [tuple(map(int, pair.split("+"))) for row in rows for pair in row.split()]
         self.assertEqual(len(kept), LISTS)

@@ -147,6 +147,12 @@ typedef struct fovea_ledger {
     uint64_t kept_text_slots, kept_vision_slots;
     uint64_t kind_slots[FOVEA_N_KIND];
     uint64_t floor_bytes;     /* the least that bytes= may ask for this prompt and recipe */
+    /* The plan's own estimate of how much it changes the attention output, relative to it:
+     * sqrt(sum (w e)^2 / sum w^2) over lists and tokens; w: attention of the text behind the last image, e:
+     * measured error of the token's kind in its list, 1 when dropped or merged; what goes while decoding
+     * is not in it. 0: nothing was changed;
+     * NaN: the recipe's score and budget do not observe that attention (random, streaming, h2o, ..). */
+    double estimated_loss;
 } fovea_ledger;
 
 /* One row per (layer, KV head). */

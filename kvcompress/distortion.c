@@ -1,0 +1,235 @@
+/* distortion.c - storing and reading back rows of a list, and adding up what a plan spoils.
+ *
+ * The relative error of a kind in a list: e^2 = |v - v'|^2 / |v|^2 + KEY_FACTOR |k - k'|^2 / |k - mean k|^2,
+ * summed over FVI_DISTORTION_ROWS rows of the turn's vision tokens (all tokens without any). Keys are
+ * compared with their spread, since what all keys share cancels in the softmax. */
+#include "kvcompress/distortion.h"
+
+#include "kvcompress/codecs.h"
+#include "kvcompress/seq_internal.h"
+
+#include <math.h>
+
+#define KEY_FACTOR 0.3 /* of 1 and 0.3, the better one on tuning scenes */
+#define TINY       1e-20
+
+typedef struct sample {
+    float *k, *v;   /* [FVI_DISTORTION_ROWS, dk], [FVI_DISTORTION_ROWS, dv] */
+    float *k2, *v2; /* read back */
+    uint8_t *run;   /* one run of FVI_DISTORTION_ROWS rows in any kind */
+    uint32_t n;
+} sample;
+
+/* ---- measuring ---- */
+
+static bool has_vision(const uint8_t *modality, uint32_t n_token)
+{
+    return memchr(modality, FOVEA_MODALITY_VISION, n_token) != NULL;
+}
+
+uint32_t fvi_distortion_candidates(const uint8_t *modality, uint32_t n_token)
+{
+    uint32_t n = 0;
+    for (uint32_t t = 0; t < n_token; t++) {
+        n += modality[t] == FOVEA_MODALITY_VISION;
+    }
+    return n > 0 ? n : n_token;
+}
+
+static fovea_status take_sample(const fvi_kv_seq *seq, sample *out)
+{
+    size_t dk = 0;
+    size_t dv = 0;
+    size_t run = 0;
+    for (uint32_t layer = 0; layer < seq->geom->n_layer; layer++) {
+        const fvi_kv_layer_geom *g = &seq->geom->layers[layer];
+        dk = FVI_MAX(dk, (size_t)g->dk);
+        dv = FVI_MAX(dv, (size_t)g->dv);
+        for (uint32_t i = 0; fvi_codec_at(i) != NULL; i++) {
+            run = FVI_MAX(run, fvi_codec_at(i)->bytes(FVI_DISTORTION_ROWS, g->dk, g->dv));
+        }
+    }
+    *out = (sample){.k = fvi_alloc(seq->alloc, FVI_DISTORTION_ROWS * dk * sizeof(float)),
+                    .v = fvi_alloc(seq->alloc, FVI_DISTORTION_ROWS * dv * sizeof(float)),
+                    .k2 = fvi_alloc(seq->alloc, FVI_DISTORTION_ROWS * dk * sizeof(float)),
+                    .v2 = fvi_alloc(seq->alloc, FVI_DISTORTION_ROWS * dv * sizeof(float)),
+                    .run = fvi_alloc(seq->alloc, run)};
+    bool ok =
+        out->k != NULL && out->v != NULL && out->k2 != NULL && out->v2 != NULL && out->run != NULL;
+    return ok ? FOVEA_OK : FOVEA_ERR_NOMEM;
+}
+
+static void give_sample(const fvi_kv_seq *seq, sample *self)
+{
+    fvi_free(seq->alloc, self->k);
+    fvi_free(seq->alloc, self->v);
+    fvi_free(seq->alloc, self->k2);
+    fvi_free(seq->alloc, self->v2);
+    fvi_free(seq->alloc, self->run);
+}
+
+/* Decodes FVI_DISTORTION_ROWS rows of one list, every stride-th candidate from the middle of them on; `rows` moves behind
+ * the list. */
+static void read_rows(const uint8_t *modality, uint32_t n_token, fvi_kv_rows *rows,
+                      uint32_t n_candidate, uint32_t stride, sample *out)
+{
+    const fvi_kv_shape *shape = &rows->shape;
+    bool vision_only = has_vision(modality, n_token);
+    uint32_t n_wide = FVI_MIN(n_candidate, stride * FVI_DISTORTION_ROWS);
+    uint32_t first = (n_candidate - n_wide) / 2;
+    uint32_t seen = 0;
+    out->n = 0;
+    for (uint32_t t = 0; t < n_token && fvi_kv_rows_ready(rows, 1) > 0; t++) {
+        if (!vision_only || modality[t] == FOVEA_MODALITY_VISION) {
+            if (out->n < FVI_DISTORTION_ROWS && seen >= first && (seen - first) % stride == 0) {
+                shape->codec->decode(rows->piece.data, rows->piece.n_row, shape->dk, shape->dv,
+                                     rows->row, 1, out->k + (size_t)out->n * shape->dk, shape->dk,
+                                     out->v + (size_t)out->n * shape->dv, shape->dv);
+                out->n++;
+            }
+            seen++;
+        }
+        rows->row++;
+    }
+    fvi_kv_rows_skip(rows, UINT32_MAX);
+}
+
+static double squared_distance(const float *a, const float *b, size_t n)
+{
+    double sum = 0.0;
+    for (size_t i = 0; i < n; i++) {
+        double d = (double)a[i] - (double)b[i];
+        sum += d * d;
+    }
+    return sum;
+}
+
+/* Sum over rows of the squared distance to the mean row. */
+static double spread(const float *x, uint32_t n, uint32_t d)
+{
+    double sum = 0.0;
+    for (uint32_t c = 0; c < d; c++) {
+        double first = 0.0;
+        double second = 0.0;
+        for (uint32_t i = 0; i < n; i++) {
+            double value = (double)x[(size_t)i * d + c];
+            first += value;
+            second += value * value;
+        }
+        sum += second - first * first / n;
+    }
+    return sum;
+}
+
+static double squared_norm(const float *x, size_t n)
+{
+    double sum = 0.0;
+    for (size_t i = 0; i < n; i++) {
+        sum += (double)x[i] * (double)x[i];
+    }
+    return sum;
+}
+
+static double error_of(const fvi_codec *codec, const fvi_kv_shape *shape, const sample *s)
+{
+    if (codec == shape->codec) {
+        return 0.0;
+    }
+    codec->encode(s->run, s->n, shape->dk, shape->dv, 0, s->n, s->k, shape->dk, s->v, shape->dv);
+    codec->decode(s->run, s->n, shape->dk, shape->dv, 0, s->n, s->k2, shape->dk, s->v2, shape->dv);
+    size_t n_k = (size_t)s->n * shape->dk;
+    size_t n_v = (size_t)s->n * shape->dv;
+    double keys = squared_distance(s->k, s->k2, n_k) / (spread(s->k, s->n, shape->dk) + TINY);
+    double values = squared_distance(s->v, s->v2, n_v) / (squared_norm(s->v, n_v) + TINY);
+    double e = sqrt(values + KEY_FACTOR * keys);
+    return e < 1.0 ? e : 1.0;
+}
+
+fovea_status fvi_distortion_measure(const fvi_kv_seq *seq, const uint8_t *modality,
+                                    uint32_t n_token, const fvi_codec *const *codecs,
+                                    uint32_t n_codec, double spacing, double *out)
+{
+    const fvi_kv_geom *geom = seq->geom;
+    fvi_kv_block *block = &seq->blocks[seq->n_block - 1];
+    sample s;
+    fovea_status status = take_sample(seq, &s);
+    uint32_t n_candidate = fvi_distortion_candidates(modality, n_token);
+    uint32_t stride = (uint32_t)FVI_MAX(1.0, FVI_MIN(spacing + 0.5, (double)n_candidate));
+    uint32_t list = 0;
+    for (uint32_t layer = 0; layer < geom->n_layer && status == FOVEA_OK; layer++) {
+        fvi_kv_shape base = fvi_kv_block_shape(geom, block, layer, 0);
+        fvi_kv_cursor at = fvi_kv_block_start(seq->pool, geom, block, layer);
+        for (uint32_t head = 0; head < geom->layers[layer].n_kv_head; head++, list++) {
+            fvi_kv_rows rows = fvi_kv_rows_of(seq->pool, at, base, n_token);
+            read_rows(modality, n_token, &rows, n_candidate, stride, &s);
+            at = rows.at;
+            for (uint32_t c = 0; c < n_codec; c++) {
+                out[(size_t)list * FOVEA_N_KIND + c] = error_of(codecs[c], &base, &s);
+            }
+        }
+    }
+    give_sample(seq, &s);
+    return status;
+}
+
+/* ---- a plan's loss ---- */
+
+/* Sums over all lists and tokens; errors: [n_list, FOVEA_N_KIND] by fovea_kind. */
+static double loss_of(const fvi_kv_plan *plan, const float *mass, const double *errors)
+{
+    double spoilt = 0.0, all = 0.0;
+    for (size_t i = 0; i < (size_t)plan->n_list * plan->n_token; i++) {
+        double w = (double)mass[i];
+        double e = plan->kind[i] == FVI_KV_DROP
+                       ? 1.0
+                       : errors[i / plan->n_token * FOVEA_N_KIND + plan->kind[i]];
+        spoilt += w * e * w * e;
+        all += w * w;
+    }
+    return all > 0.0 ? sqrt(spoilt / all) : NAN;
+}
+
+/* How far apart kept candidates lie in the mean. */
+static double spacing_of(const fvi_kv_plan *plan, const uint8_t *modality)
+{
+    uint32_t n_candidate = fvi_distortion_candidates(modality, plan->n_token);
+    bool vision_only = has_vision(modality, plan->n_token);
+    uint64_t n_kept = 0;
+    for (size_t i = 0; i < (size_t)plan->n_list * plan->n_token; i++) {
+        bool counts = !vision_only || modality[i % plan->n_token] == FOVEA_MODALITY_VISION;
+        n_kept += counts && plan->kind[i] != FVI_KV_DROP;
+    }
+    return (double)n_candidate * plan->n_list / (double)FVI_MAX(n_kept, 1u);
+}
+
+fovea_status fvi_loss_estimate(const fvi_kv_seq *seq, const fvi_kv_obs *obs,
+                               const fvi_kv_plan *plan, const uint8_t *modality, double *out)
+{
+    size_t n_slot = (size_t)plan->n_list * plan->n_token;
+    bool drops = memchr(plan->kind, FVI_KV_DROP, n_slot) != NULL;
+    *out = 0.0;
+    if (!drops && plan->kinds == 1u << seq->geom->base) {
+        return FOVEA_OK;
+    }
+    *out = NAN;
+    if (obs == NULL || obs->plane[FVI_PLANE_WINDOW_MASS] == NULL) {
+        return FOVEA_OK;
+    }
+    double *errors = fvi_calloc(seq->alloc, (size_t)plan->n_list * FOVEA_N_KIND, sizeof *errors);
+    if (errors == NULL) {
+        return FOVEA_ERR_NOMEM;
+    }
+    const fvi_codec *codecs[FOVEA_N_KIND];
+    for (uint32_t kind = 0; kind < FOVEA_N_KIND; kind++) {
+        /* kinds that do not occur are as the base: no work, no error */
+        bool occurs = (plan->kinds >> kind & 1) != 0;
+        codecs[kind] = fvi_codec_of(occurs ? (fovea_kind)kind : seq->geom->base);
+    }
+    fovea_status status = fvi_distortion_measure(seq, modality, plan->n_token, codecs, FOVEA_N_KIND,
+                                                 spacing_of(plan, modality), errors);
+    if (status == FOVEA_OK) {
+        *out = loss_of(plan, obs->plane[FVI_PLANE_WINDOW_MASS], errors);
+    }
+    fvi_free(seq->alloc, errors);
+    return status;
+}
