@@ -35,7 +35,7 @@ static void force_tokens(int32_t *tokens, uint32_t n)
 
 /* Runs the prompt with a recipe and the same forced tokens; logits as contiguous_run has them. */
 static void run_recipe(harness *h, const char *text, const char *prompt, uint32_t n_file,
-                       const int32_t *tokens, float *logits)
+                       const int32_t *tokens, uint32_t n_step, float *logits)
 {
     fovea_error err = {.text = ""};
     fvi_recipe recipe;
@@ -59,7 +59,7 @@ static void run_recipe(harness *h, const char *text, const char *prompt, uint32_
         assert_int_equal(fvi_kv_plan_apply(seq, plan), FOVEA_OK);
         fvi_kv_plan_free(&plan);
     }
-    for (uint32_t i = 0; i < N_STEP; i++) {
+    for (uint32_t i = 0; i < n_step; i++) {
         harness_decode(h, &seq, &tokens[i], 1);
         memcpy(logits + (i + 1) * vocab, h->logits, vocab * sizeof(float));
     }
@@ -67,6 +67,11 @@ static void run_recipe(harness *h, const char *text, const char *prompt, uint32_
     fvi_kv_seq_free(&seq);
     fvi_turn_free(&turn);
 }
+
+/* Everything kept, whichever way it is said. */
+static const char *const whole[] = {"vl-cache:keep=1.0", "vl-cache:bytes=100%", "random:keep=1.0",
+                                    "vl-cache:text.keep=1,vision.keep=1",
+                                    "random:bytes=100%,text.keep=1", "h2o:keep=1,vision.keep=1"};
 
 static void check_precision(fovea_precision precision)
 {
@@ -78,18 +83,19 @@ static void check_precision(fovea_precision precision)
     harness_open(&h, model_dir, precision, 0, 64, (size_t)32 << 20);
     size_t n_bytes = (N_STEP + 1) * (size_t)h.model->config.vocab * sizeof(float);
     assert_true(h.model->config.vocab <= VOCAB_MAX);
-    const char *const recipes[] = {"none", "vl-cache:keep=1.0", "vl-cache:bytes=100%", "random:keep=1.0"};
     for (uint32_t p = 0; p < 2; p++) {
         contiguous_run(model_dir, precision, prompts[p], photos, p, tokens, N_STEP, want);
-        for (size_t r = 0; r < FVI_COUNT(recipes); r++) {
+        run_recipe(&h, "none", prompts[p], p, tokens, N_STEP, got);
+        assert_memory_equal(want, got, n_bytes);
+        for (uint32_t r = 0; r < FVI_COUNT(whole); r++) {
             memset(got, 0, sizeof got);
-            run_recipe(&h, recipes[r], prompts[p], p, tokens, got);
+            run_recipe(&h, whole[r], prompts[p], p, tokens, N_STEP, got);
             if (memcmp(want, got, n_bytes) != 0) {
-                fail_msg("prompt %u, recipe %s: logits differ", p, recipes[r]);
+                fail_msg("prompt %u, recipe %s: logits differ", p, whole[r]);
             }
         }
         /* the comparison can fail: dropping must change something */
-        run_recipe(&h, "random:keep=0.5", prompts[p], p, tokens, got);
+        run_recipe(&h, "random:keep=0.5", prompts[p], p, tokens, N_STEP, got);
         assert_memory_not_equal(want, got, n_bytes);
     }
     harness_close(&h);
@@ -105,6 +111,36 @@ static void test_contiguous_f32(void **state)
 {
     (void)state;
     check_precision(FOVEA_PRECISION_F32);
+}
+
+/* Every preset, when it keeps everything, leaves the logits as they are. */
+static void test_presets(void **state)
+{
+    (void)state;
+    enum { N_FEW = 6 };
+    static const char *const amounts[] = {"keep=1.0", "bytes=100%"};
+    static float want[(N_STEP + 1) * VOCAB_MAX];
+    static float got[(N_STEP + 1) * VOCAB_MAX];
+    int32_t tokens[N_STEP];
+    harness h;
+    force_tokens(tokens, N_STEP);
+    harness_open(&h, model_dir, FOVEA_PRECISION_BF16, 0, 64, (size_t)32 << 20);
+    size_t n_bytes = (N_FEW + 1) * (size_t)h.model->config.vocab * sizeof(float);
+    run_recipe(&h, "none", prompts[1], 1, tokens, N_FEW, want);
+    uint32_t n = 0;
+    for (const char *name; (name = fovea_recipe_name("presets", n + 1)) != NULL; n++) {
+        for (uint32_t a = 0; a < FVI_COUNT(amounts); a++) {
+            char text[64];
+            snprintf(text, sizeof text, "%s:%s", name, amounts[a]);
+            memset(got, 0, sizeof got);
+            run_recipe(&h, text, prompts[1], 1, tokens, N_FEW, got);
+            if (memcmp(want, got, n_bytes) != 0) {
+                fail_msg("%s: logits differ", text);
+            }
+        }
+    }
+    assert_true(n >= 17);
+    harness_close(&h);
 }
 
 /* Takes every second granule of the pool, so that every run breaks into pieces of one granule. */
@@ -137,10 +173,10 @@ static void test_fragmented_pool(void **state)
     force_tokens(tokens, N_STEP);
     harness_open(&h, model_dir, FOVEA_PRECISION_BF16, 0, 64, (size_t)8 << 20);
     size_t n_bytes = (N_STEP + 1) * (size_t)h.model->config.vocab * sizeof(float);
-    run_recipe(&h, "vl-cache:keep=0.3", prompts[1], 1, tokens, want);
+    run_recipe(&h, "vl-cache:keep=0.3", prompts[1], 1, tokens, N_STEP, want);
     uint32_t n_held = fragment(h.pool, held, FVI_COUNT(held));
     assert_true(n_held > 1000);
-    run_recipe(&h, "vl-cache:keep=0.3", prompts[1], 1, tokens, got);
+    run_recipe(&h, "vl-cache:keep=0.3", prompts[1], 1, tokens, N_STEP, got);
     assert_memory_equal(want, got, n_bytes);
     for (uint32_t i = 0; i < n_held; i++) {
         fvi_kv_chain_unref(h.pool, &held[i]);
@@ -198,6 +234,7 @@ int main(void)
     harness_path(photo, sizeof photo, "tests/golden/models/images", "photo.png");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_contiguous_bf16), cmocka_unit_test(test_contiguous_f32),
+        cmocka_unit_test(test_presets),
         cmocka_unit_test(test_fragmented_pool), cmocka_unit_test(test_company)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
