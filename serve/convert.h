@@ -1,7 +1,7 @@
 /* convert.h - between the messages of fovea.v1 and the structs of the public API.
  *
- * Layout: convert_request.c (in: checks with field paths, pictures, session), convert_reply.c (out:
- * accounts, tokens, ledger). Threads: one request at a time. */
+ * Layout: convert_request.c (in: checks with field paths, pictures, session), convert_recipe.c (in: the recipe),
+ * convert_reply.c (out: accounts, tokens, ledger). Threads: one request at a time. */
 #ifndef FOVEA_SERVE_CONVERT_H
 #define FOVEA_SERVE_CONVERT_H
 
@@ -40,6 +40,8 @@ bool fvi_convert_check(const Fovea__V1__GenerateRequest *request, const fvi_imag
 /* stop: [FVI_MAX_STOP], filled with pointers into the request. */
 bool fvi_convert_sampling(const Fovea__V1__Sampling *sampling, const char **stop,
                           fovea_generate_options *out, fvi_rpc_error *err);
+/* The recipe as the library takes it, into text[FOVEA_RECIPE_MAX_BYTES]. */
+bool fvi_convert_recipe(const Fovea__V1__GenerateRequest *request, char *text, fvi_rpc_error *err);
 /* Copies id, recipe and uuids. */
 bool fvi_convert_note(const Fovea__V1__GenerateRequest *request, uint32_t n_image,
                       fvi_prompt_note *out, fvi_rpc_error *err);

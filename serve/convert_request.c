@@ -130,15 +130,10 @@ bool fvi_convert_check(const Fovea__V1__GenerateRequest *request, const fvi_imag
                        uint32_t *n_image, fvi_rpc_error *err)
 {
     check_walk walk = {.limits = limits};
-    fovea_error cause = {0};
-    if (!check_shape(request, err) || !each_media(request, check_media, &walk, err)) {
+    char recipe[FOVEA_RECIPE_MAX_BYTES];
+    if (!check_shape(request, err) || !each_media(request, check_media, &walk, err) ||
+        !fvi_convert_recipe(request, recipe, err)) {
         return false;
-    }
-    if (request->has_recipe_case != 0) {
-        fovea_status status = fovea_recipe_check(request->recipe, &cause);
-        if (status < 0) {
-            return fvi_rpc_fail_from(err, "recipe", status, &cause);
-        }
     }
     *n_image = walk.n_image;
     return true;
@@ -224,13 +219,16 @@ bool fvi_convert_note(const Fovea__V1__GenerateRequest *request, uint32_t n_imag
                       fvi_prompt_note *out, fvi_rpc_error *err)
 {
     note_walk walk = {.note = out};
-    bool has_recipe = request->has_recipe_case != 0 && request->recipe[0] != '\0';
+    char recipe[FOVEA_RECIPE_MAX_BYTES];
+    if (!fvi_convert_recipe(request, recipe, err)) {
+        return false;
+    }
     if (request->has_request_id_case != 0) {
         snprintf(out->id, sizeof out->id, "%s", request->request_id);
     }
     out->return_ids = request->return_prompt_token_ids;
     out->n_image = n_image;
-    out->recipe = strdup(has_recipe ? request->recipe : "none");
+    out->recipe = strdup(recipe);
     out->uuids = calloc(n_image + 1, sizeof *out->uuids);
     if (out->recipe == NULL || out->uuids == NULL) {
         return fvi_rpc_fail(err, GRPC_STATUS_RESOURCE_EXHAUSTED, "out of memory");

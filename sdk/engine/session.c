@@ -45,6 +45,14 @@ fovea_status fovea_session_new(fovea_engine *engine, const fovea_session_options
     }
     *out = NULL;
     fvi_recipe recipe;
+    char text[FOVEA_RECIPE_MAX_BYTES];
+    if (own.recipe_fields != NULL && own.recipe != NULL) {
+        return FVI_FAIL(err, FOVEA_ERR_ARG, "session: recipe and recipe_fields; only one may be given");
+    }
+    if (own.recipe_fields != NULL) {
+        FVI_TRY(fovea_recipe_format(own.recipe_fields, text, sizeof text, err));
+        own.recipe = text;
+    }
     FVI_TRY(fvi_recipe_parse(own.recipe, &recipe, err));
     fovea_session *self = fvi_session_blank(engine, own.flags);
     if (self == NULL) {

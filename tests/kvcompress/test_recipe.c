@@ -270,88 +270,89 @@ static void test_round_trip(void **state)
     assert_true(n_good > 5000 && longest < FOVEA_RECIPE_MAX_BYTES / 2);
 }
 
+static const struct {
+    const char *text, *word;
+} refused[] = {
+    {"vlcache:keep=0.1", "vlcache"},
+    {"vl-cache", "keep="},
+    {"random", "keep="},
+    {"vl-cache:", "''"},
+    {"vl-cache:keep=0.1,", "''"},
+    {":keep=0.1", "''"},
+    {"vl-cache:keep", "keep"},
+    {"vl-cache:keep=", "keep="},
+    {"vl-cache:keep=0", "keep=0"},
+    {"vl-cache:keep=1.01", "keep=1.01"},
+    {"vl-cache:keep=-0.1", "keep=-0.1"},
+    {"vl-cache:keep=0,1", "keep=0"},
+    {"vl-cache:keep=1e-1", "keep=1e-1"},
+    {"vl-cache:keep=nan", "keep=nan"},
+    {"vl-cache:keep=inf", "keep=inf"},
+    {"vl-cache:keep=.", "keep=."},
+    {"vl-cache:keep=1.", "keep=1."},
+    {"vl-cache:keep=0.1.2", "keep=0.1.2"},
+    {"vl-cache:keep=0.0000000000000001", "keep=0.0000"},
+    {"vl-cache:keep= 0.1", "keep= 0.1"},
+    {"vl-cache: keep=0.1", " keep"},
+    {"vl-cache:keep=0.1,keep=0.2", "keep"},
+    {"vl-cache:keep=0.1,bytes=5%", "bytes=5%"},
+    {"vl-cache:bytes=5%,keep=0.1", "keep=0.1"},
+    {"vl-cache:bytes=0", "bytes=0"},
+    {"vl-cache:bytes=0%", "bytes=0%"},
+    {"vl-cache:bytes=5 %", "bytes=5 %"},
+    {"vl-cache:bytes=5kb", "bytes=5kb"},
+    {"vl-cache:bytes=%", "bytes=%"},
+    {"vl-cache:bytes=KiB", "bytes=KiB"},
+    {"vl-cache:bytes=99999999999GiB", "bytes=99999999999GiB"},
+    {"vl-cache:keep=0.1,vision=int3", "vision=int3"},
+    {"vl-cache:keep=0.1,text=", "text="},
+    {"vl-cache:keep=0.1,budget=tower", "tower"},
+    {"score=oracle,keep=0.1", "oracle"},
+    {"keep=0.1", "keep="},
+    {"bytes=5%", "bytes="},
+    {"budget=uniform", "uniform"},
+    {"score=random", "random"},
+    {"vl-cache:keep=0.1,recent=1.1", "recent=1.1"},
+    {"vl-cache:keep=0.1,sinks=-1", "sinks=-1"},
+    {"vl-cache:keep=0.1,sinks=1000001", "sinks=1000001"},
+    {"random:keep=0.1,seed=18446744073709551616", "seed=1844"},
+    {"random:keep=0.1,seed=1x", "seed=1x"},
+    {"vl-cache:keep=0.1,color=red", "color"},
+    {"vl-cache:keep=0.1,=", "''"},
+    {"none:none", "none"},
+    {"vl-cache:random:keep=0.1", "random:keep"},
+    {"VL-CACHE:keep=0.1", "VL-CACHE"},
+    {"vl-cache:keep=0.1,text.keep=1,vision.keep=0.1", "follows"},
+    {"vl-cache:vision.keep=0", "vision.keep=0"},
+    {"text.keep=1", "keep= needs a preset"},
+    {"fovea:bytes=5%,vision.keep=0.1", "text against vision"},
+    {"fovea:bytes=5%,text.recent=0.1", "no windows"},
+    {"vl-cache:keep=0.1,vision.bytes=5%", "there is one bytes="},
+    {"vl-cache:keep=0.1,text.seed=5", "there is one seed="},
+    {"vl-cache:keep=0.1,audio.recent=0.1", "audio.recent"},
+    {"vl-cache:keep=0.1,text.=0.1", "text."},
+    {"vl-cache:keep=0.1,vision=int4,vision.kind=int8", "vision.kind"},
+    {"vl-cache:keep=0.1,text.recent=0,text.recent=0", "text.recent"},
+    {"vl-cache:keep=0.1,vision.recent=1.5", "vision.recent=1.5"},
+    {"vl-cache:keep=0.1,text.protect=some", "text.protect=some"},
+    {"vl-cache:keep=0.1,protect=1000001", "protect=1000001"},
+    {"vl-cache:keep=0.1,text.kind=int5", "among the kinds"},
+};
+
 static void test_refused(void **state)
 {
     (void)state;
-    static const struct {
-        const char *text, *word;
-    } bad[] = {
-        {"vlcache:keep=0.1", "vlcache"},
-        {"vl-cache", "keep="},
-        {"random", "keep="},
-        {"vl-cache:", "''"},
-        {"vl-cache:keep=0.1,", "''"},
-        {":keep=0.1", "''"},
-        {"vl-cache:keep", "keep"},
-        {"vl-cache:keep=", "keep="},
-        {"vl-cache:keep=0", "keep=0"},
-        {"vl-cache:keep=1.01", "keep=1.01"},
-        {"vl-cache:keep=-0.1", "keep=-0.1"},
-        {"vl-cache:keep=0,1", "keep=0"},
-        {"vl-cache:keep=1e-1", "keep=1e-1"},
-        {"vl-cache:keep=nan", "keep=nan"},
-        {"vl-cache:keep=inf", "keep=inf"},
-        {"vl-cache:keep=.", "keep=."},
-        {"vl-cache:keep=1.", "keep=1."},
-        {"vl-cache:keep=0.1.2", "keep=0.1.2"},
-        {"vl-cache:keep=0.0000000000000001", "keep=0.0000"},
-        {"vl-cache:keep= 0.1", "keep= 0.1"},
-        {"vl-cache: keep=0.1", " keep"},
-        {"vl-cache:keep=0.1,keep=0.2", "keep"},
-        {"vl-cache:keep=0.1,bytes=5%", "bytes=5%"},
-        {"vl-cache:bytes=5%,keep=0.1", "keep=0.1"},
-        {"vl-cache:bytes=0", "bytes=0"},
-        {"vl-cache:bytes=0%", "bytes=0%"},
-        {"vl-cache:bytes=5 %", "bytes=5 %"},
-        {"vl-cache:bytes=5kb", "bytes=5kb"},
-        {"vl-cache:bytes=%", "bytes=%"},
-        {"vl-cache:bytes=KiB", "bytes=KiB"},
-        {"vl-cache:bytes=99999999999GiB", "bytes=99999999999GiB"},
-        {"vl-cache:keep=0.1,vision=int3", "vision=int3"},
-        {"vl-cache:keep=0.1,text=", "text="},
-        {"vl-cache:keep=0.1,budget=tower", "tower"},
-        {"score=oracle,keep=0.1", "oracle"},
-        {"keep=0.1", "keep="},
-        {"bytes=5%", "bytes="},
-        {"budget=uniform", "uniform"},
-        {"score=random", "random"},
-        {"vl-cache:keep=0.1,recent=1.1", "recent=1.1"},
-        {"vl-cache:keep=0.1,sinks=-1", "sinks=-1"},
-        {"vl-cache:keep=0.1,sinks=1000001", "sinks=1000001"},
-        {"random:keep=0.1,seed=18446744073709551616", "seed=1844"},
-        {"random:keep=0.1,seed=1x", "seed=1x"},
-        {"vl-cache:keep=0.1,color=red", "color"},
-        {"vl-cache:keep=0.1,=", "''"},
-        {"none:none", "none"},
-        {"vl-cache:random:keep=0.1", "random:keep"},
-        {"VL-CACHE:keep=0.1", "VL-CACHE"},
-        {"vl-cache:keep=0.1,text.keep=1,vision.keep=0.1", "follows"},
-        {"vl-cache:vision.keep=0", "vision.keep=0"},
-        {"text.keep=1", "keep= needs a preset"},
-        {"fovea:bytes=5%,vision.keep=0.1", "text against vision"},
-        {"fovea:bytes=5%,text.recent=0.1", "no windows"},
-        {"vl-cache:keep=0.1,vision.bytes=5%", "there is one bytes="},
-        {"vl-cache:keep=0.1,text.seed=5", "there is one seed="},
-        {"vl-cache:keep=0.1,audio.recent=0.1", "audio.recent"},
-        {"vl-cache:keep=0.1,text.=0.1", "text."},
-        {"vl-cache:keep=0.1,vision=int4,vision.kind=int8", "vision.kind"},
-        {"vl-cache:keep=0.1,text.recent=0,text.recent=0", "text.recent"},
-        {"vl-cache:keep=0.1,vision.recent=1.5", "vision.recent=1.5"},
-        {"vl-cache:keep=0.1,text.protect=some", "text.protect=some"},
-        {"vl-cache:keep=0.1,protect=1000001", "protect=1000001"},
-        {"vl-cache:keep=0.1,text.kind=int5", "among the kinds"},
-    };
-    for (uint32_t i = 0; i < FVI_COUNT(bad); i++) {
+    for (uint32_t i = 0; i < FVI_COUNT(refused); i++) {
         fvi_recipe recipe = {.amount = 77};
         fovea_error err = {.text = ""};
-        if (fvi_recipe_parse(bad[i].text, &recipe, &err) != FOVEA_ERR_ARG) {
-            fail_msg("'%s' was not refused", bad[i].text);
+        if (fvi_recipe_parse(refused[i].text, &recipe, &err) != FOVEA_ERR_ARG) {
+            fail_msg("'%s' was not refused", refused[i].text);
         }
-        if (strstr(err.text, bad[i].word) == NULL) {
-            fail_msg("'%s': '%s' does not name '%s'", bad[i].text, err.text, bad[i].word);
+        if (strstr(err.text, refused[i].word) == NULL) {
+            fail_msg("'%s': '%s' does not name '%s'", refused[i].text, err.text, refused[i].word);
         }
         assert_true(recipe.amount == 77); /* untouched */
-        assert_int_equal(fovea_recipe_check(bad[i].text, NULL), FOVEA_ERR_ARG);
+        assert_int_equal(fovea_recipe_check(refused[i].text, NULL), FOVEA_ERR_ARG);
     }
 }
 

@@ -77,6 +77,14 @@ fovea_status fovea_recipe_check(const char *recipe, fovea_error *err)
     return FVI_FAIL(err, FOVEA_ERR_ARG, "unknown preset \"%.*s\"", (int)n, recipe);
 }
 
+fovea_status fovea_recipe_format(const fovea_recipe *recipe, char *text, size_t n, fovea_error *err)
+{
+    const char *preset = recipe->preset != NULL ? recipe->preset : "none";
+    FVI_TRY(fovea_recipe_check(preset, err));
+    snprintf(text, n, "%s", preset);
+    return FOVEA_OK;
+}
+
 const char *fovea_recipe_name(const char *table, uint32_t index)
 {
     return strcmp(table, "presets") == 0 && index == 0 ? "none" : NULL;

@@ -144,6 +144,27 @@ class Answers(WireTest):
             self.assertLess(reply.completion.ledger.realised_bytes,
                             full.completion.ledger.realised_bytes)
 
+    def test_recipe_fields(self):
+        if wire.FAKE:
+            return
+        part = types_pb2.RecipePart
+        asked = [(types_pb2.Recipe(preset="vl-cache", bytes_percent=12.5, seed=0,
+                                   both=part(recent=0), text=part(protect_all=True, kind="int8"),
+                                   vision=part(kind="int4")),
+                  "vl-cache:bytes=12.5%,text=int8,vision=int4,recent=0,text.protect=all,seed=0"),
+                 (types_pb2.Recipe(score="random", budget="uniform", sink_tokens=2, exact_tokens=0,
+                                   text=part(keep=1, protect_tokens=0), vision=part(keep=0.05)),
+                  "score=random,budget=uniform,text.keep=1,vision.keep=0.05,text.protect=0,sinks=2,exact=0"),
+                 (types_pb2.Recipe(preset="random", bytes=300000), "random:bytes=300000"),
+                 (types_pb2.Recipe(), "none")]
+        for fields, recipe in asked:
+            reply = self.generate(image(), text(QUESTION), recipe_fields=fields)
+            self.assertEqual(reply.prompt.recipe, recipe)
+            same = self.generate(image(), text(QUESTION), recipe=recipe)
+            self.assertEqual(reply.completion.ledger, same.completion.ledger)
+            self.assertEqual(reply.text, same.text)
+            self.check_accounts(reply.prompt, reply.completion, vision=True)
+
     def test_data_uri(self):
         uri = "data:image/png;base64," + base64.b64encode(png()).decode()
         body = request(types_pb2.Part(media=types_pb2.MediaItem(data_uri=uri)), text(QUESTION))
@@ -187,6 +208,25 @@ class Refusals(WireTest):
             body = request(image(), text(QUESTION), recipe="vl-cache:bytes=1")
             self.refused(CODE.INVALID_ARGUMENT, "recipe: ", body)
             self.refused(CODE.INVALID_ARGUMENT, "recipe: ", body, "Plan")
+
+    def test_recipe_fields(self):
+        recipe, part = types_pb2.Recipe, types_pb2.RecipePart
+        both = request(text("Hi"), recipe="none", recipe_fields=recipe())
+        self.refused(CODE.INVALID_ARGUMENT, "recipe_fields: stands beside recipe", both)
+        bad = [(recipe(preset="random", text=part(keep=0)), "recipe_fields.text.keep: must be above 0"),
+               (recipe(preset="random", bytes_percent=0), "recipe_fields.bytes_percent: must be above 0"),
+               (recipe(preset="nonsense"), "recipe_fields: ")]
+        if not wire.FAKE:
+            bad += [(recipe(preset="random", vision=part(keep=1.5)), "recipe_fields: recipe: vision.keep=1.5"),
+                    (recipe(preset="random", both=part(keep=float("nan"))), "recipe_fields: recipe: keep=nan"),
+                    (recipe(preset="random"), "recipe_fields: recipe: score 'random' needs keep="),
+                    (recipe(preset=""), "recipe_fields: "),
+                    (recipe(preset="random,keep=0.5:"), "recipe_fields: "),
+                    (recipe(preset="random", bytes=1e6, both=part(keep=0.5)),
+                     "recipe_fields: recipe: keep= and bytes= exclude"),
+                    (recipe(vision=part(kind="int3")), "recipe_fields: recipe: vision=int3")]
+        for fields, words in bad:
+            self.refused(CODE.INVALID_ARGUMENT, words, request(text("Hi"), recipe_fields=fields))
 
     def test_fields(self):
         def sampling(**fields):

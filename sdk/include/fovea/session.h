@@ -25,6 +25,7 @@ typedef struct fovea_session_options {
     uint32_t size;      /* sizeof(fovea_session_options) */
     uint32_t flags;     /* fovea_session_flag */
     const char *recipe; /* kv.h; default "none"; copied */
+    const fovea_recipe *recipe_fields; /* instead of the string; copied */
 } fovea_session_options;
 
 typedef enum fovea_session_flag {
