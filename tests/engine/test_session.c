@@ -359,6 +359,41 @@ static void test_fork(void **state)
     fovea_engine_close(&engine);
 }
 
+/* A recipe field by field is the recipe as a string. */
+static void test_recipe_fields(void **state)
+{
+    (void)state;
+    static answer by_text, by_fields;
+    fovea_engine *engine = open_engine(64 << 20, 0);
+    fovea_recipe recipe = {.size = sizeof recipe,
+                           .preset = "vl-cache",
+                           .text = {.keep = 1},
+                           .vision = {.keep = 0.25, .kind = "int8"}};
+    fovea_session_options options = {.size = sizeof options, .recipe_fields = &recipe};
+    fovea_session *own = NULL;
+    fovea_error err = {.text = ""};
+    assert_int_equal(fovea_session_new(engine, &options, &own, &err), FOVEA_OK);
+    fovea_session *other = new_session(engine, "vl-cache:text.keep=1,vision.keep=0.25,vision=int8", 0);
+    ask(own, true, QUESTION);
+    run(own, 8, &by_fields);
+    ask(other, true, QUESTION);
+    run(other, 8, &by_text);
+    assert_memory_equal(by_text.logprobs, by_fields.logprobs, sizeof by_text.logprobs);
+    uint64_t n_list = (uint64_t)by_fields.ledger.n_layer * by_fields.ledger.n_kv_head;
+    assert_int_equal(by_fields.ledger.kept_text_slots, n_list * by_fields.ledger.text_tokens);
+    assert_int_equal(by_fields.ledger.kept_vision_slots,
+                     (n_list * by_fields.ledger.vision_tokens + 2) / 4);
+    fovea_session_free(&own);
+    fovea_session_free(&other);
+    options.recipe = "none";
+    assert_int_equal(fovea_session_new(engine, &options, &own, &err), FOVEA_ERR_ARG);
+    options.recipe = NULL;
+    recipe.vision.kind = "int3";
+    assert_int_equal(fovea_session_new(engine, &options, &own, &err), FOVEA_ERR_ARG);
+    assert_non_null(strstr(err.text, "vision=int3"));
+    fovea_engine_close(&engine);
+}
+
 static void assert_same_tokens(fovea_session *a, fovea_session *b)
 {
     const int32_t *of_a = NULL, *of_b = NULL;
@@ -552,7 +587,8 @@ int main(void)
         cmocka_unit_test(test_turns),       cmocka_unit_test(test_stop_text),
         cmocka_unit_test(test_refusals),    cmocka_unit_test(test_cancel_and_deadline),
         cmocka_unit_test(test_admission),   cmocka_unit_test(test_none_waits),
-        cmocka_unit_test(test_fork),        cmocka_unit_test(test_images_only),
+        cmocka_unit_test(test_fork),        cmocka_unit_test(test_recipe_fields),
+        cmocka_unit_test(test_images_only),
         cmocka_unit_test(test_kept),        cmocka_unit_test(test_forced),
         cmocka_unit_test(test_queue_limit), cmocka_unit_test(test_older_caller)};
     return cmocka_run_group_tests(tests, NULL, NULL);
