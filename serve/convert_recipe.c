@@ -55,7 +55,14 @@ static bool take_fields(const Fovea__V1__Recipe *from, fovea_recipe *out, fvi_rp
     out->zeros |= from->has_sink_tokens_case != 0 && out->sinks == 0 ? FOVEA_RECIPE_ZERO_SINKS : 0;
     out->zeros |= from->has_exact_tokens_case != 0 && out->exact == 0 ? FOVEA_RECIPE_ZERO_EXACT : 0;
     out->zeros |= from->has_seed_case != 0 && out->seed == 0 ? FOVEA_RECIPE_ZERO_SEED : 0;
-    return check_above(has_percent, out->percent, "", "bytes_percent", err) &&
+    out->revise = from->has_reviser_case != 0 ? from->reviser : NULL;
+    out->cap = from->has_cap_tokens_case != 0 ? from->cap_tokens : 0;
+    out->evicted = from->has_evicted_kind_case != 0 ? from->evicted_kind : NULL;
+    out->blurred = from->has_blurred_tokens_case != 0 ? from->blurred_tokens : 0;
+    return check_above(from->has_cap_tokens_case != 0, out->cap, "", "cap_tokens", err) &&
+           check_above(from->has_blurred_tokens_case != 0, out->blurred, "", "blurred_tokens",
+                       err) &&
+           check_above(has_percent, out->percent, "", "bytes_percent", err) &&
            check_above(has_bytes, out->bytes, "", "bytes", err) &&
            take_part(from->both, "both.", &out->both, err) &&
            take_part(from->text, "text.", &out->text, err) &&

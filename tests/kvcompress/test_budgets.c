@@ -351,12 +351,82 @@ static void test_adakv_gain(void **state)
     assert_true(adaptive < uniform);
 }
 
+/* Choice 0: 100 bytes a token; choice 1: 10, and 300 more from 8 tokens on. */
+static size_t stepped_bytes(const void *user, uint32_t list, const uint32_t *counts)
+{
+    (void)user;
+    (void)list;
+    return 100 * counts[0] + 10 * counts[1] + (counts[1] >= 8 ? 300 : 0);
+}
+
+static size_t plain_turn(const void *user, size_t run_bytes, uint64_t n_slot)
+{
+    (void)user;
+    (void)n_slot;
+    return run_bytes;
+}
+
+/* Bytes that the distortion budget spends on 40 tokens of one list. */
+static size_t spent(const float *scores, size_t target)
+{
+    static const uint8_t always[40] = {0};
+    static const double distortion[FOVEA_N_KIND] = {0, 0.1}, row_bytes[2] = {100, 15};
+    uint8_t modality[40];
+    memset(modality, FOVEA_MODALITY_VISION, sizeof modality);
+    const fvi_choose_ctx ctx = {.alloc = &fvi_alloc_default,
+                                .scores = scores,
+                                .modality = modality,
+                                .always = always,
+                                .distortion = distortion,
+                                .row_bytes = row_bytes,
+                                .n_list = 1,
+                                .n_token = 40,
+                                .n_choice = 2,
+                                .target = target,
+                                .list_bytes = stepped_bytes,
+                                .turn_bytes = plain_turn};
+    uint8_t choice[40];
+    uint32_t counts[2] = {0};
+    assert_int_equal(recipe_of("fovea:bytes=5%").budget->choose(&ctx, choice), FOVEA_OK);
+    for (uint32_t t = 0; t < 40; t++) {
+        if (choice[t] != FVI_CHOOSE_DROP) {
+            counts[choice[t]]++;
+        }
+    }
+    return stepped_bytes(NULL, 0, counts);
+}
+
+/* Where a cheap token more does not fit because of its step, dear ones take what is left: never a row of them
+ * stays unspent. Tokens that nothing looks at stay too where there is room. */
+static void test_distortion_spends(void **state)
+{
+    (void)state;
+    float scores[40];
+    for (uint32_t t = 0; t < 40; t++) {
+        scores[t] = 1 + (float)t / 40;
+    }
+    for (size_t target = 100; target < 4000; target += 10) {
+        size_t n_bytes = spent(scores, target);
+        if (n_bytes > target || n_bytes + 100 <= target) {
+            fail_msg("%zu of %zu bytes", n_bytes, target);
+        }
+    }
+    memset(scores, 0, 20 * sizeof *scores);
+    assert_int_equal(spent(scores, 4000), 4000);
+    memset(scores, 0, sizeof scores);
+    assert_int_equal(spent(scores, 4000), 4000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_exact_sums),       cmocka_unit_test(test_pyramid),
-        cmocka_unit_test(test_entropy),          cmocka_unit_test(test_cake),
-        cmocka_unit_test(test_prefix_threshold), cmocka_unit_test(test_adakv_counts),
+        cmocka_unit_test(test_distortion_spends),
+        cmocka_unit_test(test_exact_sums),
+        cmocka_unit_test(test_pyramid),
+        cmocka_unit_test(test_entropy),
+        cmocka_unit_test(test_cake),
+        cmocka_unit_test(test_prefix_threshold),
+        cmocka_unit_test(test_adakv_counts),
         cmocka_unit_test(test_adakv_gain),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,7 +13,7 @@ typedef struct tally {
     double worst;
 } tally;
 
-/* Rows as they come: neighbours are alike, channels differ in spread. */
+/* Rows as they come: neighbours are alike, channels differ in mean and spread: kinds per channel are worth it. */
 static void prefill_alike(bench *b)
 {
     prefill(b, false);
@@ -24,11 +24,12 @@ static void prefill_alike(bench *b)
     for (uint32_t layer = 0; layer < b->g.geom.n_layer; layer++) {
         fvi_kv_layer_geom dims = b->g.layers[layer];
         uint32_t k_row = dims.n_kv_head * dims.dk, v_row = dims.n_kv_head * dims.dv;
-        float row[512] = {0};
+        float row[512], walk[512] = {0};
         assert_int_equal(fvi_kv_seq_open_layer(b->seq, layer), FOVEA_OK);
         for (uint32_t i = 0; i < b->prompt.n_token; i++) {
             for (uint32_t c = 0; c < k_row + v_row; c++) {
-                row[c] = 0.7f * row[c] + (float)(1 + c % 5) * rng_float(&b->r);
+                walk[c] = 0.7f * walk[c] + (float)(1 + c % 5) * rng_float(&b->r);
+                row[c] = walk[c] + (float)(c * 7 % 19) - 9;
             }
             fvi_kv_seq_write(b->seq, layer, i, 1, row, k_row, row + k_row, v_row);
         }
@@ -190,6 +191,31 @@ static void test_combinations(void **state)
     assert_true(sum.n_partial > sum.n / 2);
 }
 
+/* Few lists near their floor hold long runs per channel: one token more may take scales for all of a run. */
+static void test_long_steps(void **state)
+{
+    (void)state;
+    static const uint32_t dims[][3] = {{1, 1, 64}, {2, 1, 64}, {1, 2, 128}, {2, 2, 128}};
+    tally sum = {.worst = 1};
+    for (uint32_t round = 0; round < 240; round++) {
+        const uint32_t *d = dims[round % FVI_COUNT(dims)];
+        bench b;
+        bench_open(&b, 9000 + round);
+        test_geom_same(&b.g, d[0], d[1], d[2], FOVEA_KIND_F16);
+        bench_pool(&b);
+        test_prompt_add(&b.prompt, FOVEA_MODALITY_TEXT, 1 + rng_below(&b.r, 4));
+        test_prompt_add(&b.prompt, FOVEA_MODALITY_VISION, 256 + rng_below(&b.r, 320));
+        observe_all(&b);
+        prefill_alike(&b);
+        for (uint32_t i = 0; i < 4; i++) {
+            sweep_one(&b, "fovea:", &sum);
+        }
+        bench_close(&b);
+    }
+    print_message("long steps: %u plans, worst %.4f\n", sum.n, sum.worst);
+    assert_true(sum.n_partial > sum.n / 2);
+}
+
 /* A modality with a share of its own, exactly; the other one has what the bytes leave, or all. */
 static void test_shares(void **state)
 {
@@ -252,6 +278,7 @@ int main(void)
         cmocka_unit_test(test_presets),
         cmocka_unit_test(test_combinations),
         cmocka_unit_test(test_shares),
+        cmocka_unit_test(test_long_steps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -156,12 +156,14 @@ class Answers(WireTest):
                                    text=part(keep=1, protect_tokens=0), vision=part(keep=0.05)),
                   "score=random,budget=uniform,text.keep=1,vision.keep=0.05,text.protect=0,sinks=2,exact=0"),
                  (types_pb2.Recipe(preset="random", bytes=300000), "random:bytes=300000"),
+                 (types_pb2.Recipe(reviser="h2o", cap_tokens=256, evicted_kind="int2"),
+                  "while=h2o,cap=256,evicted=int2"),
                  (types_pb2.Recipe(), "none")]
         for fields, recipe in asked:
             reply = self.generate(image(), text(QUESTION), recipe_fields=fields)
             self.assertEqual(reply.prompt.recipe, recipe)
             same = self.generate(image(), text(QUESTION), recipe=recipe)
-            self.assertEqual(reply.completion.ledger, same.completion.ledger)
+            self.assertEqual(str(reply.completion.ledger), str(same.completion.ledger))
             self.assertEqual(reply.text, same.text)
             self.check_accounts(reply.prompt, reply.completion, vision=True)
 
