@@ -50,6 +50,11 @@ static const char *kind_name(uint32_t index)
     return fvi_codec_at(index) != NULL ? fvi_codec_at(index)->name : NULL;
 }
 
+static const char *merger_name(uint32_t index)
+{
+    return fvi_merger_at(index) != NULL ? fvi_merger_at(index)->name : NULL;
+}
+
 static const char *preset_name(uint32_t index)
 {
     return index < FVI_COUNT(presets) ? presets[index].name : NULL;
@@ -67,7 +72,8 @@ static const struct {
               {"scores", scorer_name},
               {"budgets", budget_name},
               {"kinds", kind_name},
-              {"revisers", reviser_name}};
+              {"revisers", reviser_name},
+              {"mergers", merger_name}};
 
 const char *fovea_recipe_name(const char *table, uint32_t index)
 {
@@ -113,8 +119,10 @@ static void make_parts(const fovea_recipe *all, fvi_recipe *out)
         bool has_recent = part_has(own, own->recent, FOVEA_RECIPE_ZERO_RECENT);
         bool has_protect = part_has(own, own->protect, FOVEA_RECIPE_ZERO_PROTECT);
         uint32_t kind = index_of(kind_name, own->kind != NULL ? own->kind : both->kind);
+        uint32_t merger = index_of(merger_name, own->merge != NULL ? own->merge : both->merge);
         out->codec[m] = fvi_codec_at(kind);
         out->keep[m] = own->keep;
+        out->merger[m] = fvi_merger_at(merger);
         out->recent[m] = has_recent ? own->recent : both->recent;
         out->recent_apart = out->recent_apart || has_recent;
         out->protect[m] = has_protect ? own->protect : both->protect;
@@ -149,6 +157,32 @@ static void make_revise(fovea_recipe *all, fvi_recipe *out)
     if (reviser != NULL && all->sinks == 0 && (all->zeros & FOVEA_RECIPE_ZERO_SINKS) == 0) {
         all->sinks = reviser->n_sink;
     }
+}
+
+/* Merging takes evicted tokens of a modality that can lose any. */
+static fovea_status check_mergers(const fvi_recipe *self, fovea_error *err)
+{
+    const char *merges = NULL;
+    bool evicts = false;
+    for (uint32_t m = 0; m < FOVEA_N_MODALITY; m++) {
+        if (fvi_merger_folds(self->merger[m])) {
+            merges = self->merger[m]->name;
+            bool has_budget = self->unit != FVI_BUDGET_NONE || self->keep[m] > 0;
+            evicts = evicts || (has_budget && self->protect[m] != FOVEA_RECIPE_ALL);
+        }
+    }
+    if (merges != NULL && self->scorer == NULL) {
+        return FVI_FAIL(err, FOVEA_ERR_ARG,
+                        "recipe: merge=%s needs a preset or score=: without one nothing is evicted",
+                        merges);
+    }
+    if (merges != NULL && !evicts) {
+        return FVI_FAIL(err, FOVEA_ERR_ARG,
+                        "recipe: merge=%s does not go with protect=all, nor without a budget of "
+                        "what is merged: nothing is evicted",
+                        merges);
+    }
+    return FOVEA_OK;
 }
 
 /* Refuses what does not go together, and says why. */
@@ -186,6 +220,7 @@ static fovea_status check(const fvi_recipe *self, const fovea_recipe *given, fov
             "recipe: budget '%s' has no windows; recent= does not go with it, protect= does",
             self->budget->name);
     }
+    FVI_TRY(check_mergers(self, err));
     return fvi_recipe_check_revise(self, err);
 }
 

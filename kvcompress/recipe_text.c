@@ -303,6 +303,7 @@ static const option options[] = {
     {"bytes", &a_size, NULL, WHOLE(bytes), 0},
     {"keep", &a_share, NULL, EACH(keep), 0},
     {"kind", &a_name, "kinds", EACH(kind), 0},
+    {"merge", &a_name, "mergers", EACH(merge), 0},
     {"recent", &a_window, NULL, EACH(recent), FOVEA_RECIPE_ZERO_RECENT},
     {"protect", &protection, NULL, EACH(protect), FOVEA_RECIPE_ZERO_PROTECT},
     {"sinks", &tokens, NULL, WHOLE(sinks), FOVEA_RECIPE_ZERO_SINKS},

@@ -256,6 +256,7 @@ static void test_mergers(void **state)
     (void)state;
     for (uint32_t i = 0; fvi_merger_at(i) != NULL; i++) {
         const fvi_merger *merger = fvi_merger_at(i);
+        assert_string_equal(fovea_recipe_name("mergers", i), merger->name);
         assert_true(merger->weigh == NULL || merger->spread == NULL);
         assert_int_equal(merger->needs & ~(uint32_t)FVI_NEED_WINDOW_MASS, 0);
         for (uint32_t round = 0; round < 40; round++) {
@@ -315,7 +316,12 @@ static void run_recipe(scene *s, const fvi_scorer *scorer, const fvi_budget *bud
                      budget->name, by_bytes ? "bytes" : "keep", by_bytes ? "" : "0.",
                      10 + rng_below(&s->r, 80), by_bytes ? "%" : "");
     if (!chooses) {
-        snprintf(recipe_text + n, sizeof recipe_text - (size_t)n, ",vision=%s,text=%s", vision, text);
+        n += snprintf(recipe_text + n, sizeof recipe_text - (size_t)n, ",vision=%s,text=%s", vision,
+                      text);
+    }
+    const fvi_merger *merger = fvi_merger_at(rng_below(&s->r, 12)); /* half of them: not said */
+    if (merger != NULL) {
+        snprintf(recipe_text + n, sizeof recipe_text - (size_t)n, ",merge=%s", merger->name);
     }
     fvi_recipe recipe;
     fovea_error err = {.text = ""};

@@ -96,6 +96,21 @@ static void test_parts(void **state)
     assert_true(r.keep[t] == 1 && r.keep[v] == 0.05 && r.unit == FVI_BUDGET_NONE);
     r = parsed("vl-cache:bytes=10%,text.keep=1");
     assert_true(r.keep[t] == 1 && r.keep[v] == 0 && r.unit == FVI_BUDGET_PERCENT);
+    r = parsed("random:keep=0.5");
+    assert_true(r.merger[t] == NULL && r.merger[v] == NULL);
+    r = parsed("random:keep=0.5,merge=cam,text.merge=drop");
+    assert_string_equal(r.merger[t]->name, "drop");
+    assert_string_equal(r.merger[v]->name, "cam");
+    r = parsed("look-m:keep=0.5");
+    assert_true(r.merger[t] == NULL && r.recent[v] == 0.5);
+    assert_string_equal(r.merger[v]->name, "pivot");
+    assert_string_equal(r.scorer->name, "text-prior");
+    r = parsed("look-m:keep=0.5,merge=average"); /* what is said for both beats the preset */
+    assert_string_equal(r.merger[v]->name, "average");
+    r = parsed("d2o:keep=0.5,text.protect=all");
+    assert_string_equal(r.merger[t]->name, "d2o");
+    r = parsed("random:vision.keep=0.1,vision.merge=pivot");
+    assert_string_equal(r.merger[v]->name, "pivot");
     r = parsed("kind=int8,vision.kind=int4");
     assert_string_equal(r.codec[t]->name, "int8");
     assert_string_equal(r.codec[v]->name, "int4");
@@ -171,7 +186,7 @@ static void test_struct_refused(void **state)
         {{.preset = "random", .both.keep = 0.1, .zeros = 1u << 30}, "zeros"},
         {{.preset = "random", .both.keep = 0.1, .vision.kind = "int3"}, "vision=int3"},
         {{.preset = "random", .both.keep = 0.1, .text.protect = 1000001}, "text.protect=1000001"},
-        {{.preset = "random", .both.keep = 0.1, .text.reserved = {0, 0, 0, 1}}, "reserved"},
+        {{.preset = "random", .both.keep = 0.1, .text.reserved = {0, 0, 1}}, "reserved"},
     };
     char text[FOVEA_RECIPE_MAX_BYTES];
     for (uint32_t i = 0; i < FVI_COUNT(bad); i++) {
@@ -215,6 +230,7 @@ static void random_part(rng *r, fovea_recipe_part *part)
 {
     part->kind = random_name(r, "kinds");
     part->keep = rng_below(r, 3) == 0 ? random_share(r) : 0;
+    part->merge = random_name(r, "mergers");
     part->recent = random_share(r);
     part->protect = rng_below(r, 3) == 0 ? FOVEA_RECIPE_ALL : rng_below(r, 3);
     part->zeros = (part->recent == 0 ? rng_below(r, 2) * FOVEA_RECIPE_ZERO_RECENT : 0) |
@@ -337,6 +353,12 @@ static const struct {
     {"vl-cache:keep=0.1,text.protect=some", "text.protect=some"},
     {"vl-cache:keep=0.1,protect=1000001", "protect=1000001"},
     {"vl-cache:keep=0.1,text.kind=int5", "among the kinds"},
+    {"vl-cache:keep=0.1,merge=melt", "merge=melt: there is none of that name among the mergers"},
+    {"vision=int4,merge=pivot", "merge=pivot needs"},
+    {"merge=average", "merge=average needs"},
+    {"random:keep=0.1,text.merge=cam,text.protect=all", "merge=cam does not go with protect=all"},
+    {"random:vision.keep=0.1,text.merge=pivot", "merge=pivot does not go with"},
+    {"random:keep=0.1,merge=d2o,protect=all", "merge=d2o does not go with"},
 };
 
 static void test_refused(void **state)
@@ -406,8 +428,8 @@ static void test_locale(void **state)
 static void test_names(void **state)
 {
     (void)state;
-    static const char *const tables[] = {"presets", "scores", "budgets", "kinds"};
-    static const char *const known[] = {"vl-cache", "post-vision", "density", "int4"};
+    static const char *const tables[] = {"presets", "scores", "budgets", "kinds", "mergers"};
+    static const char *const known[] = {"vl-cache", "post-vision", "density", "int4", "cam"};
     for (uint32_t t = 0; t < FVI_COUNT(tables); t++) {
         bool found = false;
         uint32_t n = 0;

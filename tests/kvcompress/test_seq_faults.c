@@ -121,7 +121,7 @@ static fovea_status live(const fovea_alloc *alloc, void *arg)
         status = fvi_kv_seq_fork(seq, &fork);
     }
     if (status >= 0) {
-        status = plan_turn(alloc, fork, how, "vl-cache:keep=0.3,vision=int4");
+        status = plan_turn(alloc, fork, how, "vl-cache:keep=0.3,vision=int4,vision.merge=cam");
     }
     if (status >= 0) {
         status = plan_turn(alloc, seq, how, "random:bytes=50%");
@@ -140,7 +140,7 @@ static fovea_status live(const fovea_alloc *alloc, void *arg)
         status = prefill_turn(fork, how, 0);
     }
     if (status >= 0) {
-        status = plan_turn(alloc, fork, how, "streaming:keep=0.5");
+        status = plan_turn(alloc, fork, how, "streaming:keep=0.5,merge=pivot");
     }
     fvi_kv_seq_free(&seq);
     fvi_kv_seq_free(&fork);

@@ -31,10 +31,16 @@
  *   protect=all|none|N
  *                     tokens that are always kept beside the prompt's first one: all, or the latest N
  *                     (default none)
+ *   merge=M           what evicted tokens leave in kept ones of the same list and modality (default drop:
+ *                     nothing); those always kept are never changed:
+ *                       average: a kept token becomes the mean of itself and of all whose keys are nearest
+ *                         to its own; pivot: these go half the way to it first;
+ *                       weighted, d2o: as much as they are similar; d2o drops the less similar;
+ *                       cam: values only, added to the next kept tokens, drawn by relative attention
  *   sinks=N           first tokens that are always kept (default 0)
  *   exact=N           first tokens that are always kept, and as they are (f16) whatever vision= and text=
  *                     say (default 0): keys of first tokens stand out, a low kind serves them badly
- *   seed=N            for the scorer `random`
+ *   seed=N            for the scorer `random` and the merger `cam`
  *   while=R, cap=N    evict while decoding (R: an entry of kvcompress/revisers.def): once an answer begins, no list
  *                     ever holds more than N tokens, those of the prompt and of earlier turns among them. For
  *                     each new token the one of least worth goes for good: h2o, the least attended so far
@@ -43,19 +49,20 @@
  *   evicted=K         with while=: what goes is kept in K (int8, int4, int2 or a -rot kind) before it is
  *                     gone, the best `blurred=N` tokens of each list (default 4 times cap=) beside those of cap=
  * text.KEY= and vision.KEY= say the same of one modality: kind (vision= stands for vision.kind=), recent (a
- * window of that modality's own latest tokens; text's comes first) and protect. They beat KEY= wherever they
- * stand; KEY= beats what a preset says of either.
+ * window of that modality's own latest tokens; text's comes first), protect and merge. They beat KEY=
+ * wherever they stand; KEY= beats what a preset says of either.
  *   text.keep=F, vision.keep=F
  *                     share of that modality's tokens, floor(F * tokens * lists + 0.5) over all lists: scores
  *                     compete inside the modality and each has its own window (recent= of its own budget). A
  *                     modality without a share has what keep= or bytes= leaves of the total, and without a
  *                     total everything; both shares and a total do not go together. The floor of bytes= holds
  *                     the share: vl-cache:bytes=10%,text.keep=1 keeps all text and what fits of the image
- * A score needs keep= or bytes= (or shares), and the other way round. Equal scores: the lower position stays.
+ * A score needs keep= or bytes= (or shares), and the other way round; a merger needs a score. Equal scores:
+ * the lower position stays.
  * Presets: none, streaming, random, vl-cache; fovea (our own; bytes= only, it chooses kinds itself); by
  * published methods: snapkv, h2o, tova, l2, keydiff, expected, criticalkv, fastgen, pyramidkv, adakv, cake,
- * meda, prefixkv (kvcompress/recipes.def says what each stands for, kvcompress/README.md what scores and
- * budgets compute and cost).
+ * meda, prefixkv, look-m, d2o (kvcompress/recipes.def says what each stands for, kvcompress/README.md what
+ * scores and budgets compute and cost).
  *
  * Every size is what is really held: payload, scales, slack of blocks and metadata. `full_bytes`, the
  * f16 cache of the same prompt, is the one nominal figure and is named so.
@@ -89,7 +96,8 @@ typedef struct fovea_recipe_part {
     double recent;
     uint32_t protect;     /* tokens, or FOVEA_RECIPE_ALL */
     uint32_t zeros;
-    uint64_t reserved[4]; /* 0 */
+    const char *merge;
+    uint64_t reserved[3]; /* 0 */
 } fovea_recipe_part;
 
 /* A recipe field by field, as the string says it key by key: 0 and NULL stand for a key that is not given. */
@@ -118,7 +126,7 @@ FOVEA_API fovea_status fovea_recipe_format(const fovea_recipe *recipe, char *tex
 FOVEA_API fovea_status fovea_recipe_check(const char *recipe, fovea_error *err);
 
 /* Lists the names in a table, one call per name: table is "presets", "scores", "budgets", "kinds",
- * "revisers".
+ * "revisers", "mergers".
  * NULL when the table is unknown or index is past its end. Static memory. */
 FOVEA_API const char *fovea_recipe_name(const char *table, uint32_t index);
 
