@@ -25,7 +25,9 @@ FVI_INLINE void spread(const uint32_t *words, size_t stride, uint32_t n, uint32_
 {
     const __m256i mask = _mm256_set1_epi16((short)((1 << bits) - 1));
     for (uint32_t w = 0; w < n_word; w++, words += stride, out += 16 / bits * out_stride) {
+        const uint32_t *ahead = words + n_word * stride; /* what comes after these words */
         for (uint32_t t = 0; t < n; t += 8) {
+            _mm_prefetch((const char *)(ahead + t), _MM_HINT_T0);
             __m256i x = n - t >= 8
                             ? _mm256_loadu_si256((const void *)(words + t))
                             : _mm256_maskload_epi32((const void *)(words + t), fvi_mask8(n - t));

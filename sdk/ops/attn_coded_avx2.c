@@ -72,6 +72,16 @@ FVI_INLINE void byte_pairs(const uint8_t *const *row, size_t at, size_t left, __
     fvi_transpose8_u16(t);
 }
 
+/* Asks for what the next tile has in the place of n tokens, if their rows go on there. */
+FVI_INLINE void ask_ahead(const fvi_token_tile *tile, uint32_t t, const uint32_t n,
+                          size_t row_bytes)
+{
+    for (size_t at = 0; at < n * row_bytes; at += 64) {
+        uintptr_t row = (uintptr_t)tile->row[t] + FVI_TILE * row_bytes + at;
+        _mm_prefetch((const char *)row, _MM_HINT_T0);
+    }
+}
+
 /* The tile's keys: out [pairs of channels, FVI_TILE]. */
 FVI_INLINE void key_pairs(const fvi_token_tile *tile, const uint32_t bits, size_t row_bytes,
                           int32_t *out)
@@ -79,6 +89,7 @@ FVI_INLINE void key_pairs(const fvi_token_tile *tile, const uint32_t bits, size_
     const __m256i mask = _mm256_set1_epi16((short)((1 << bits) - 1));
     size_t n_pair = (row_bytes + 1) / 2;
     for (uint32_t t = 0; t < tile->n; t += 16) {
+        ask_ahead(tile, t, 16, row_bytes);
         for (size_t at = 0; at < row_bytes; at += 16) {
             __m256i pairs[8];
             byte_pairs(tile->row + t, at, row_bytes - at, pairs);
@@ -106,10 +117,11 @@ FVI_INLINE void key_pairs(const fvi_token_tile *tile, const uint32_t bits, size_
 
 static void take_keys(const fvi_token_tile *tile, int32_t *out)
 {
+    bool usual = tile->d == FVI_GROUP; /* loops of known length */
     switch (tile->bits) {
-    case 8: key_pairs(tile, 8, tile->row_bytes, out); break;
-    case 4: key_pairs(tile, 4, tile->row_bytes, out); break;
-    default: key_pairs(tile, 2, tile->row_bytes, out); break;
+    case 8: usual ? key_pairs(tile, 8, 64, out) : key_pairs(tile, 8, tile->row_bytes, out); break;
+    case 4: usual ? key_pairs(tile, 4, 32, out) : key_pairs(tile, 4, tile->row_bytes, out); break;
+    default: usual ? key_pairs(tile, 2, 16, out) : key_pairs(tile, 2, tile->row_bytes, out); break;
     }
 }
 
@@ -162,6 +174,7 @@ FVI_INLINE void value_pairs(const fvi_token_tile *tile, const uint32_t bits, siz
     const __m256i middle = _mm256_set1_epi16((short)(1 << (bits - 1)));
     size_t columns = columns_of(row_bytes);
     for (uint32_t t = 0; t < tile->n; t += 2, out += 8 / bits * columns) {
+        ask_ahead(tile, t, 2, row_bytes);
         for (size_t at = 0; at < row_bytes; at += 16) {
             __m128i a = load16(tile->row[t] + at, row_bytes - at);
             __m128i b = load16(tile->row[t + 1] + at, row_bytes - at);
@@ -176,6 +189,22 @@ FVI_INLINE void value_pairs(const fvi_token_tile *tile, const uint32_t bits, siz
                 _mm256_storeu_si256((void *)(to + 8), _mm256_sub_epi16(right, middle));
             }
         }
+    }
+}
+
+static void take_values(const fvi_token_tile *tile, int32_t *out)
+{
+    bool usual = tile->d == FVI_GROUP;
+    switch (tile->bits) {
+    case 8:
+        usual ? value_pairs(tile, 8, 64, out) : value_pairs(tile, 8, tile->row_bytes, out);
+        break;
+    case 4:
+        usual ? value_pairs(tile, 4, 32, out) : value_pairs(tile, 4, tile->row_bytes, out);
+        break;
+    default:
+        usual ? value_pairs(tile, 2, 16, out) : value_pairs(tile, 2, tile->row_bytes, out);
+        break;
     }
 }
 
@@ -253,13 +282,7 @@ void fvi_coded_values_avx2(fvi_token_tile *tile, const float *e, size_t e_stride
 {
     uint32_t share = (uint32_t)tile->row_bytes;
     size_t columns = columns_of(share), width = 8 / tile->bits * columns;
-    if (tile->bits == 8) {
-        value_pairs(tile, 8, tile->row_bytes, s->tile);
-    } else if (tile->bits == 4) {
-        value_pairs(tile, 4, tile->row_bytes, s->tile);
-    } else {
-        value_pairs(tile, 2, tile->row_bytes, s->tile);
-    }
+    take_values(tile, s->tile);
     for (uint32_t g = 0; g < fvi_groups(tile->d); g++) {
         uint32_t end = FVI_MIN(tile->d, (g + 1) * FVI_GROUP);
         weigh(tile, g, e, e_stride, group, s, base);
