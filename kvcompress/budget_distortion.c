@@ -67,12 +67,18 @@ static double error_of(const fvi_choose_ctx *ctx, uint32_t list, uint8_t choice)
                : ctx->distortion[(size_t)list * FOVEA_N_KIND + choice] + DOUBT * choice;
 }
 
+/* The first choice that a token may still have, FVI_CHOOSE_DROP: none. */
+static uint8_t first_choice(const fvi_choose_ctx *ctx, size_t slot)
+{
+    return ctx->least != NULL ? ctx->least[slot] : 0;
+}
+
 static uint8_t best_choice(const fvi_choose_ctx *ctx, uint32_t list, double w, double price,
-                           bool may_drop)
+                           uint8_t first, bool may_drop)
 {
     double least = may_drop ? w * w : INFINITY;
     uint8_t best = FVI_CHOOSE_DROP;
-    for (uint32_t c = 0; c < ctx->n_choice; c++) {
+    for (uint32_t c = first; c < ctx->n_choice; c++) {
         double e = error_of(ctx, list, (uint8_t)c);
         double cost = w * e * w * e + price * ctx->row_bytes[c];
         if (cost < least) {
@@ -89,11 +95,16 @@ static void keep_one(solver *self, uint32_t list, uint8_t *choice)
     const fvi_choose_ctx *ctx = self->ctx;
     size_t row = (size_t)list * ctx->n_token;
     uint32_t best = 0;
+    double most = 0;
     for (uint32_t t = 0; t < ctx->n_token; t++) {
         if (choice[t] != FVI_CHOOSE_DROP) {
             return;
         }
-        best = weight_of(self, row + t) > weight_of(self, row + best) ? t : best;
+        double w = weight_of(self, row + t);
+        if (w > most && first_choice(ctx, row + t) != FVI_CHOOSE_DROP) {
+            best = t;
+            most = w;
+        }
     }
     choice[best] = (uint8_t)(ctx->n_choice - 1);
     self->counts[(size_t)list * ctx->n_choice + ctx->n_choice - 1]++;
@@ -111,7 +122,8 @@ static void choose_at(solver *self, double power, uint8_t *choice)
             bool may_drop = !self->keep_text || ctx->modality[t] != FOVEA_MODALITY_TEXT;
             choice[slot] = ctx->always[t] != 0
                                ? 0
-                               : best_choice(ctx, list, weight_of(self, slot), price, may_drop);
+                               : best_choice(ctx, list, weight_of(self, slot), price,
+                                             first_choice(ctx, slot), may_drop);
             if (choice[slot] != FVI_CHOOSE_DROP) {
                 self->counts[(size_t)list * ctx->n_choice + choice[slot]]++;
             }
@@ -258,14 +270,15 @@ typedef struct improvement {
     double rate;      /* what a byte buys; 0: there is none that fits */
 } improvement;
 
-/* The token of a list in `from` that matters most; n_token: there is none. */
+/* The token of a list in `from` that matters most among those that may be better off; n_token: there is
+ * none. */
 static uint32_t best_token(const solver *self, uint32_t list, uint8_t from)
 {
     const fvi_choose_ctx *ctx = self->ctx;
     size_t row = (size_t)list * ctx->n_token;
     uint32_t best = ctx->n_token;
     for (uint32_t t = 0; t < ctx->n_token; t++) {
-        if (self->low[row + t] == from &&
+        if (self->low[row + t] == from && first_choice(ctx, row + t) < from &&
             (best == ctx->n_token || weight_of(self, row + t) > weight_of(self, row + best))) {
             best = t;
         }
@@ -286,7 +299,7 @@ static void look_from(const solver *self, uint32_t list, uint8_t from, size_t ru
     uint32_t *counts = self->counts + (size_t)list * ctx->n_choice;
     size_t had = ctx->list_bytes(ctx->user, list, counts);
     double w = weight_of(self, slot), e = error_of(ctx, list, from);
-    for (uint32_t to = 0; to < ctx->n_choice && to < from; to++) {
+    for (uint32_t to = first_choice(ctx, slot); to < ctx->n_choice && to < from; to++) {
         double e_to = error_of(ctx, list, (uint8_t)to);
         move(counts, from, (uint8_t)to);
         size_t now = ctx->list_bytes(ctx->user, list, counts), all = run_bytes - had + now;

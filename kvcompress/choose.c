@@ -4,6 +4,7 @@
 #include "kvcompress/choose.h"
 
 #include "kvcompress/codecs.h"
+#include "kvcompress/cut.h"
 #include "kvcompress/distortion.h"
 #include "kvcompress/seq_internal.h"
 
@@ -108,13 +109,14 @@ static void prune(choices *self, uint32_t n_list)
 
 /* ---- the plan ---- */
 
-static fovea_status measure(const fvi_kv_seq *seq, const fvi_select *select, size_t target,
-                            choices *out)
+static fovea_status measure(const fvi_kv_seq *seq, const fvi_select *select, uint32_t first_layer,
+                            double target, choices *out)
 {
     uint32_t n_candidate = fvi_distortion_candidates(select->modality, select->n_token);
     double all = (double)n_candidate * select->n_list * out->row_bytes[out->n - 1];
-    return fvi_distortion_measure(seq, select->modality, select->n_token, out->codec, out->n,
-                                  all / (double)target, out->distortion);
+    return fvi_distortion_measure(seq, first_layer, select->geom->n_layer, select->modality,
+                                  select->n_token, out->codec, out->n, all / target,
+                                  out->distortion);
 }
 
 typedef struct sizer {
@@ -158,15 +160,44 @@ static bool drop_unused(const fvi_select *select, choices *self, const uint8_t *
     return self->n < had;
 }
 
-static fovea_status choose(fvi_select *select, choices *self, size_t target, fvi_kv_plan *plan)
+/* What a cut has left to the final plan: for each token the first choice that takes no more than
+ * what it is held in. */
+static void find_least(const fvi_kv_seq *seq, const fvi_select *select, const choices *self,
+                       uint8_t *least)
+{
+    size_t n_slot = (size_t)select->n_list * select->n_token;
+    uint8_t first[UINT8_MAX + 1];
+    choices all = {.n = 0};
+    memset(first, FVI_CHOOSE_DROP, sizeof first);
+    list_codecs(seq->geom, &all);
+    for (uint32_t i = 0; i < all.n; i++) {
+        uint32_t c = 0;
+        while (c + 1 < self->n && self->row_bytes[c] > all.row_bytes[i]) {
+            c++;
+        }
+        first[all.codec[i]->kind] = (uint8_t)c;
+    }
+    memset(least, seq->geom->base, n_slot);
+    fvi_kv_cut_kinds(seq->blocks[seq->n_block - 1].turn->cut, seq->geom, least);
+    for (size_t i = 0; i < n_slot; i++) {
+        least[i] = first[least[i]];
+    }
+}
+
+static fovea_status choose(const fvi_kv_seq *seq, fvi_select *select, choices *self, size_t target,
+                           uint8_t *least, fvi_kv_plan *plan)
 {
     sizer size = {.select = select, .choices = self};
     do {
         fvi_select_set_kinds(select, self->n);
+        if (least != NULL) {
+            find_least(seq, select, self, least);
+        }
         const fvi_choose_ctx ctx = {.alloc = plan->alloc,
                                     .scores = select->scores,
                                     .modality = select->modality,
                                     .always = select->always,
+                                    .least = least,
                                     .distortion = self->distortion,
                                     .row_bytes = self->row_bytes,
                                     .n_list = select->n_list,
@@ -205,25 +236,41 @@ static void write_kinds(const fvi_select *select, const choices *self, fvi_kv_pl
     plan->n_bytes = fvi_select_whole_bytes(select, run_bytes, plan->n_slot);
 }
 
-fovea_status fvi_choose_plan(const fvi_kv_seq *seq, fvi_select *select, size_t target,
-                             fvi_kv_plan *plan)
+/* Measures, and leaves the choices worth having. */
+static fovea_status find_choices(const fvi_kv_seq *seq, const fvi_select *select,
+                                 uint32_t first_layer, size_t target, choices *out)
+{
+    bool to_cut = select->geom != seq->geom;
+    double final_target = (double)target / (to_cut ? select->recipe->prefill_cap : 1);
+    list_codecs(seq->geom, out);
+    FVI_TRY(measure(seq, select, first_layer, final_target, out));
+    prune(out, select->n_list);
+    if (to_cut && out->n > 1) { /* the coarsest one is the final plan's to choose */
+        remove_choice(out, select->n_list, out->n - 1);
+    }
+    return FOVEA_OK;
+}
+
+fovea_status fvi_choose_plan(const fvi_kv_seq *seq, fvi_select *select, uint32_t first_layer,
+                             size_t target, fvi_kv_plan *plan)
 {
     size_t n_slot = (size_t)select->n_list * select->n_token;
+    bool was_cut = select->geom == seq->geom && seq->blocks[seq->n_block - 1].turn->cut != NULL;
     choices all = {.n = 0};
     all.distortion = fvi_calloc(seq->alloc, (size_t)select->n_list * FOVEA_N_KIND, sizeof(double));
     plan->kind = fvi_alloc(plan->alloc, n_slot);
-    fovea_status status = all.distortion != NULL && plan->kind != NULL ? FOVEA_OK : FOVEA_ERR_NOMEM;
-    if (status == FOVEA_OK) {
-        list_codecs(seq->geom, &all);
-        status = measure(seq, select, target, &all);
+    uint8_t *least = was_cut ? fvi_alloc(seq->alloc, n_slot) : NULL;
+    fovea_status status = FOVEA_ERR_NOMEM;
+    if (all.distortion != NULL && plan->kind != NULL && (least != NULL || !was_cut)) {
+        status = find_choices(seq, select, first_layer, target, &all);
     }
     if (status == FOVEA_OK) {
-        prune(&all, select->n_list);
-        status = choose(select, &all, target, plan);
+        status = choose(seq, select, &all, target, least, plan);
     }
     if (status == FOVEA_OK) {
         write_kinds(select, &all, plan);
     }
+    fvi_free(seq->alloc, least);
     fvi_free(seq->alloc, all.distortion);
     return status;
 }

@@ -16,8 +16,9 @@
 bool fvi_choose_may_use(const fvi_kv_geom *geom, const fvi_codec *codec);
 
 /* Fills plan->kind, kinds, n_slot and n_bytes for the sequence's last turn, whose scores are in
- * select->scores. */
-fovea_status fvi_choose_plan(const fvi_kv_seq *seq, fvi_select *select, size_t target,
-                             fvi_kv_plan *plan);
+ * select->scores. select->geom: the sequence's, or its layer `first_layer` alone, which is to be cut; the
+ * errors that are measured then are kept for the final plan (cut.h). */
+fovea_status fvi_choose_plan(const fvi_kv_seq *seq, fvi_select *select, uint32_t first_layer,
+                             size_t target, fvi_kv_plan *plan);
 
 #endif

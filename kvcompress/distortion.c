@@ -6,6 +6,7 @@
 #include "kvcompress/distortion.h"
 
 #include "kvcompress/codecs.h"
+#include "kvcompress/cut.h"
 #include "kvcompress/seq_internal.h"
 
 #include <math.h>
@@ -145,30 +146,81 @@ static double error_of(const fvi_codec *codec, const fvi_kv_shape *shape, const 
     return e < 1.0 ? e : 1.0;
 }
 
-fovea_status fvi_distortion_measure(const fvi_kv_seq *seq, const uint8_t *modality,
-                                    uint32_t n_token, const fvi_codec *const *codecs,
-                                    uint32_t n_codec, double spacing, double *out)
+/* What the errors of a kind are measured with. */
+typedef struct measuring {
+    const uint8_t *modality;
+    uint32_t n_token, n_candidate, stride;
+    const fvi_codec *const *codecs;
+    uint32_t n_codec;
+    sample sample;
+} measuring;
+
+/* A layer that lies as it was written. */
+static void measure_layer(const fvi_kv_seq *seq, uint32_t layer, measuring *self, double *out)
 {
-    const fvi_kv_geom *geom = seq->geom;
     fvi_kv_block *block = &seq->blocks[seq->n_block - 1];
-    sample s;
-    fovea_status status = take_sample(seq, &s);
-    uint32_t n_candidate = fvi_distortion_candidates(modality, n_token);
-    uint32_t stride = (uint32_t)FVI_MAX(1.0, FVI_MIN(spacing + 0.5, (double)n_candidate));
-    uint32_t list = 0;
-    for (uint32_t layer = 0; layer < geom->n_layer && status == FOVEA_OK; layer++) {
-        fvi_kv_shape base = fvi_kv_block_shape(geom, block, layer, 0);
-        fvi_kv_cursor at = fvi_kv_block_start(seq->pool, geom, block, layer);
-        for (uint32_t head = 0; head < geom->layers[layer].n_kv_head; head++, list++) {
-            fvi_kv_rows rows = fvi_kv_rows_of(seq->pool, at, base, n_token);
-            read_rows(modality, n_token, &rows, n_candidate, stride, &s);
-            at = rows.at;
-            for (uint32_t c = 0; c < n_codec; c++) {
-                out[(size_t)list * FOVEA_N_KIND + c] = error_of(codecs[c], &base, &s);
-            }
+    fvi_kv_shape base = fvi_kv_block_shape(seq->geom, block, layer, 0);
+    fvi_kv_cursor at = fvi_kv_block_start(seq->pool, seq->geom, block, layer);
+    for (uint32_t head = 0; head < seq->geom->layers[layer].n_kv_head; head++) {
+        fvi_kv_rows rows = fvi_kv_rows_of(seq->pool, at, base, self->n_token);
+        read_rows(self->modality, self->n_token, &rows, self->n_candidate, self->stride,
+                  &self->sample);
+        at = rows.at;
+        for (uint32_t c = 0; c < self->n_codec; c++) {
+            out[(size_t)head * FOVEA_N_KIND + c] = error_of(self->codecs[c], &base, &self->sample);
         }
     }
-    give_sample(seq, &s);
+}
+
+/* The errors of a layer, by codec, to where they are kept by kind, and back. */
+static void keep_errors(const measuring *self, uint32_t n_head, const double *errors,
+                        double *by_kind)
+{
+    for (uint32_t i = 0; i < n_head * FOVEA_N_KIND; i += FOVEA_N_KIND) {
+        for (uint32_t c = 0; c < self->n_codec; c++) {
+            by_kind[i + self->codecs[c]->kind] = errors[i + c];
+        }
+    }
+}
+
+static void recall_errors(const measuring *self, uint32_t n_head, const double *by_kind,
+                          double *errors)
+{
+    for (uint32_t i = 0; i < n_head * FOVEA_N_KIND; i += FOVEA_N_KIND) {
+        for (uint32_t c = 0; c < self->n_codec; c++) {
+            errors[i + c] = by_kind[i + self->codecs[c]->kind];
+        }
+    }
+}
+
+fovea_status fvi_distortion_measure(const fvi_kv_seq *seq, uint32_t first_layer, uint32_t n_layer,
+                                    const uint8_t *modality, uint32_t n_token,
+                                    const fvi_codec *const *codecs, uint32_t n_codec,
+                                    double spacing, double *out)
+{
+    const fvi_kv_cut *cut = seq->blocks[seq->n_block - 1].turn->cut;
+    measuring self = {.modality = modality,
+                      .n_token = n_token,
+                      .n_candidate = fvi_distortion_candidates(modality, n_token),
+                      .codecs = codecs,
+                      .n_codec = n_codec};
+    self.stride = (uint32_t)FVI_MAX(1.0, FVI_MIN(spacing + 0.5, (double)self.n_candidate));
+    fovea_status status = take_sample(seq, &self.sample);
+    for (uint32_t i = 0; i < n_layer && status == FOVEA_OK; i++) {
+        uint32_t layer = first_layer + i, n_head = seq->geom->layers[layer].n_kv_head;
+        size_t list = fvi_kv_geom_first_list(seq->geom, layer);
+        double *kept = cut != NULL ? cut->distortion + list * FOVEA_N_KIND : NULL;
+        if (kept != NULL && cut->layers[layer] != NULL) {
+            recall_errors(&self, n_head, kept, out);
+        } else {
+            measure_layer(seq, layer, &self, out);
+        }
+        if (kept != NULL && cut->layers[layer] == NULL) {
+            keep_errors(&self, n_head, out, kept);
+        }
+        out += (size_t)n_head * FOVEA_N_KIND;
+    }
+    give_sample(seq, &self.sample);
     return status;
 }
 
@@ -202,8 +254,9 @@ static double spacing_of(const fvi_kv_plan *plan, const uint8_t *modality)
     return (double)n_candidate * plan->n_list / (double)FVI_MAX(n_kept, 1u);
 }
 
-fovea_status fvi_loss_estimate(const fvi_kv_seq *seq, const fvi_kv_obs *obs,
-                               const fvi_kv_plan *plan, const uint8_t *modality, double *out)
+fovea_status fvi_loss_estimate(const fvi_kv_seq *seq, uint32_t first_layer, uint32_t n_layer,
+                               const fvi_kv_obs *obs, const fvi_kv_plan *plan,
+                               const uint8_t *modality, double *out)
 {
     size_t n_slot = (size_t)plan->n_list * plan->n_token;
     bool drops = memchr(plan->kind, FVI_KV_DROP, n_slot) != NULL;
@@ -225,8 +278,9 @@ fovea_status fvi_loss_estimate(const fvi_kv_seq *seq, const fvi_kv_obs *obs,
         bool occurs = (plan->kinds >> kind & 1) != 0;
         codecs[kind] = fvi_codec_of(occurs ? (fovea_kind)kind : seq->geom->base);
     }
-    fovea_status status = fvi_distortion_measure(seq, modality, plan->n_token, codecs, FOVEA_N_KIND,
-                                                 spacing_of(plan, modality), errors);
+    fovea_status status =
+        fvi_distortion_measure(seq, first_layer, n_layer, modality, plan->n_token, codecs,
+                               FOVEA_N_KIND, spacing_of(plan, modality), errors);
     if (status == FOVEA_OK) {
         *out = loss_of(plan, obs->plane[FVI_PLANE_WINDOW_MASS], errors);
     }

@@ -11,19 +11,22 @@
 /* Tokens that are sampled: the vision tokens, all without any. */
 uint32_t fvi_distortion_candidates(const uint8_t *modality, uint32_t n_token);
 
-/* Relative errors of the codecs in each list of the sequence's last turn, at most 1; 0 for the base kind.
+/* Relative errors of the codecs in each list of n_layer layers of the sequence's last turn, at most 1; 0 for the
+ * base kind. What is measured of a layer before it is cut (cut.h) is kept, and told again afterwards.
  * spacing: how many candidates lie from one kept token to the next: neighbours are alike, which kinds with
  * scales per channel live on, so they are sampled as densely as they will be stored. */
-fovea_status fvi_distortion_measure(const fvi_kv_seq *seq, const uint8_t *modality,
-                                    uint32_t n_token, const fvi_codec *const *codecs,
-                                    uint32_t n_codec, double spacing,
+fovea_status fvi_distortion_measure(const fvi_kv_seq *seq, uint32_t first_layer, uint32_t n_layer,
+                                    const uint8_t *modality, uint32_t n_token,
+                                    const fvi_codec *const *codecs, uint32_t n_codec,
+                                    double spacing,
                                     double *out /* [n_list, FOVEA_N_KIND], n_codec of each row */);
 
 /* Estimated relative change of the attention output: sqrt(sum (w e)^2 / sum w^2) over all lists and tokens,
  * w the attention of the query window, e the error of the token's kind in its list, 1 for a token that is
  * not kept (merged ones too). 0 when all stays as it is; NaN when something goes and the window was not
- * observed, or had no attention for the turn. */
-fovea_status fvi_loss_estimate(const fvi_kv_seq *seq, const fvi_kv_obs *obs,
-                               const fvi_kv_plan *plan, const uint8_t *modality, double *out);
+ * observed, or had no attention for the turn. The plan and obs: of those layers alone. */
+fovea_status fvi_loss_estimate(const fvi_kv_seq *seq, uint32_t first_layer, uint32_t n_layer,
+                               const fvi_kv_obs *obs, const fvi_kv_plan *plan,
+                               const uint8_t *modality, double *out);
 
 #endif

@@ -65,6 +65,19 @@ void fvi_kv_obs_unref(fvi_kv_obs **obs)
     fvi_free(self->alloc, self);
 }
 
+fvi_kv_obs fvi_kv_obs_layer(const fvi_kv_obs *obs, const fvi_kv_geom *geom, uint32_t layer)
+{
+    fvi_kv_obs one = *obs;
+    size_t first = (size_t)fvi_kv_geom_first_list(geom, layer) * obs->n_token;
+    one.n_layer = 1;
+    one.n_list = geom->layers[layer].n_kv_head;
+    for (uint32_t i = 0; i < FVI_N_PLANE; i++) {
+        one.plane[i] = obs->plane[i] != NULL ? obs->plane[i] + first : NULL;
+    }
+    one.density = obs->density != NULL ? obs->density + layer : NULL;
+    return one;
+}
+
 uint32_t fvi_kv_window_first(const fvi_kv_span *spans, uint32_t n_span, uint32_t n_token)
 {
     uint32_t first = 0, end = 0;

@@ -5,15 +5,16 @@
 #include "kvcompress/plan.h"
 
 #include "kvcompress/choose.h"
+#include "kvcompress/cut.h"
 #include "kvcompress/distortion.h"
 #include "kvcompress/plan_intent.h"
 #include "kvcompress/seq_internal.h"
 
 #define N_BREAK 4 /* pieces that a target in a fragmented pool leaves room for */
 
-/* The intent for the sequence's last turn. */
-static fovea_status intend_turn(const fvi_kv_seq *seq, const fvi_recipe *recipe, fvi_intent *self,
-                                fovea_error *err)
+/* The intent for the sequence's last turn; geom: the sequence's or one layer of it. */
+static fovea_status intend_turn(const fvi_kv_seq *seq, const fvi_kv_geom *geom,
+                                const fvi_recipe *recipe, fvi_intent *self, fovea_error *err)
 {
     if (seq->n_block == 0 || seq->blocks[seq->n_block - 1].turn == NULL ||
         !seq->blocks[seq->n_block - 1].turn->fresh) {
@@ -29,7 +30,7 @@ static fovea_status intend_turn(const fvi_kv_seq *seq, const fvi_recipe *recipe,
                          .n_token = turn->n_token,
                          .first_turn = turn->first == 0};
     self->select.alloc = seq->alloc;
-    self->select.geom = seq->geom;
+    self->select.geom = geom;
     self->select.recipe = recipe;
     self->select.granule = fvi_kv_pool_granule(seq->pool);
     return fvi_intend(self, err);
@@ -65,10 +66,17 @@ uint32_t fvi_kv_plan_needs(const fvi_kv_seq *seq, const fvi_recipe *recipe)
     const fvi_scorer *prompt = recipe->reviser != NULL ? recipe->reviser->prompt : NULL;
     uint32_t needs = prompt != NULL ? prompt->needs : 0;
     if (!fvi_kv_plan_wanted(seq, recipe) || recipe->scorer == NULL ||
-        intend_turn(seq, recipe, &self, NULL) < 0 || self.keep_all) {
+        intend_turn(seq, seq->geom, recipe, &self, NULL) < 0 || self.keep_all) {
         return needs;
     }
     return needs | needs_of(recipe);
+}
+
+bool fvi_kv_plan_cuts(const fvi_kv_seq *seq, const fvi_recipe *recipe)
+{
+    fvi_intent self;
+    return fvi_kv_plan_wanted(seq, recipe) &&
+           intend_turn(seq, seq->geom, recipe, &self, NULL) >= 0 && !self.keep_all;
 }
 
 fovea_status fvi_kv_plan_check(const fvi_kv_geom *geom, size_t granule, const fvi_kv_span *spans,
@@ -175,16 +183,18 @@ static void deal_scores(fvi_select *select, uint32_t layer, const float *scores)
     }
 }
 
-static fovea_status score_layers(fvi_select *select, const fvi_score_ctx *ctx, float *scores)
+static fovea_status score_layers(fvi_select *select, uint32_t first_layer, const fvi_score_ctx *ctx,
+                                 float *scores)
 {
     for (uint32_t layer = 0; layer < select->geom->n_layer; layer++) {
-        FVI_TRY(select->recipe->scorer->score(ctx, layer, scores));
+        FVI_TRY(select->recipe->scorer->score(ctx, first_layer + layer, scores));
         deal_scores(select, layer, scores);
     }
     return FOVEA_OK;
 }
 
-static fovea_status score_lists(fvi_intent *self, const fvi_kv_obs *obs)
+/* geom, obs: of the whole turn. */
+static fovea_status score_lists(fvi_intent *self, const fvi_kv_geom *geom, const fvi_kv_obs *obs)
 {
     fvi_select *select = &self->select;
     size_t n_row = (size_t)fvi_kv_geom_max_kv_head(select->geom) * self->n_token;
@@ -198,13 +208,13 @@ static fovea_status score_lists(fvi_intent *self, const fvi_kv_obs *obs)
             first += spans[i].n;
         }
         const fvi_score_ctx ctx = {.alloc = select->alloc,
-                                   .geom = select->geom,
+                                   .geom = geom,
                                    .obs = obs,
                                    .spans = spans,
                                    .n_span = self->n_span,
                                    .n_token = self->n_token,
                                    .seed = select->recipe->seed};
-        status = score_layers(select, &ctx, scores);
+        status = score_layers(select, self->first_layer, &ctx, scores);
     }
     fvi_free(select->alloc, scores);
     fvi_free(select->alloc, spans);
@@ -223,13 +233,10 @@ static size_t aim(const fvi_intent *self, const fvi_kv_pool *pool)
     return self->target - FVI_MIN(spare, allowed);
 }
 
-/* Chooses how many tokens each list keeps, select->order says which. */
+/* Chooses how many tokens each list keeps, select->order says which. obs: of the lists that are planned. */
 static fovea_status choose_tokens(fvi_intent *self, const fvi_kv_pool *pool, const fvi_kv_obs *obs)
 {
     fvi_select *select = &self->select;
-    if (!self->keep_all) {
-        FVI_TRY(score_lists(self, obs));
-    }
     fvi_select_order(select);
     for (uint32_t p = 0; p < select->n_part; p++) {
         const fvi_select_part *part = &select->part[p];
@@ -272,15 +279,43 @@ static fovea_status write_plan(const fvi_intent *self, fvi_kv_plan *plan)
     return FOVEA_OK;
 }
 
+/* What layers that were cut hold is the most that their lists can keep. */
+static void set_limits(const fvi_kv_seq *seq, fvi_select *select)
+{
+    const fvi_kv_cut *cut = seq->blocks[seq->n_block - 1].turn->cut;
+    for (uint32_t p = 0; p < select->n_part && select->geom == seq->geom; p++) {
+        fvi_select_part *part = &select->part[p];
+        fvi_kv_cut_limit(cut, seq->geom, part->any ? NULL : select->modality, part->modality,
+                         part->high);
+    }
+}
+
+/* obs: of the whole turn. */
 static fovea_status fill_plan(const fvi_kv_seq *seq, fvi_intent *self, const fvi_kv_obs *obs,
                               fvi_kv_plan *plan)
 {
-    if (fvi_intent_chooses(self) && !self->keep_all) {
-        FVI_TRY(score_lists(self, obs));
-        return fvi_choose_plan(seq, &self->select, aim(self, seq->pool), plan);
+    fvi_select *select = &self->select;
+    fvi_kv_obs of_lists = {.n_token = 0};
+    if (obs != NULL) {
+        of_lists =
+            select->geom == seq->geom ? *obs : fvi_kv_obs_layer(obs, seq->geom, self->first_layer);
     }
-    FVI_TRY(choose_tokens(self, seq->pool, obs));
-    return write_plan(self, plan);
+    set_limits(seq, select);
+    if (!self->keep_all) {
+        FVI_TRY(score_lists(self, seq->geom, obs));
+    }
+    if (fvi_intent_chooses(self) && !self->keep_all) {
+        FVI_TRY(fvi_choose_plan(seq, select, self->first_layer, aim(self, seq->pool), plan));
+        if (select->geom != seq->geom) {
+            return FOVEA_OK; /* all errors were measured */
+        }
+    } else {
+        FVI_TRY(choose_tokens(self, seq->pool, &of_lists));
+        FVI_TRY(write_plan(self, plan));
+    }
+    return fvi_loss_estimate(seq, self->first_layer, select->geom->n_layer,
+                             obs != NULL ? &of_lists : NULL, plan, select->modality,
+                             &plan->estimated_loss);
 }
 
 /* The plan takes over the tables that tell which tokens may be folded into which. */
@@ -296,47 +331,156 @@ static void take_merging(fvi_intent *self, const fvi_kv_obs *obs, fvi_kv_plan *p
     select->always = NULL;
 }
 
+static fovea_status make_plan(const fvi_kv_seq *seq, fvi_intent *self, const fvi_kv_obs *obs,
+                              fvi_kv_plan **out)
+{
+    fvi_kv_plan *plan = fvi_calloc(seq->alloc, 1, sizeof *plan);
+    uint32_t *list_layer = fvi_calloc(seq->alloc, self->select.n_list, sizeof *list_layer);
+    fovea_status status = FOVEA_ERR_NOMEM;
+    if (plan != NULL) {
+        plan->alloc = seq->alloc;
+        status = take_tables(&self->select, list_layer);
+    }
+    if (status >= 0) {
+        plan->n_list = self->select.n_list;
+        plan->n_token = self->n_token;
+        plan->floor_bytes = self->floor_bytes;
+        fvi_intent_mark_always(self);
+        set_parts(&self->select);
+        status = fill_plan(seq, self, obs, plan);
+    }
+    if (plan != NULL) {
+        take_merging(self, obs, plan);
+    }
+    give_tables(&self->select);
+    fvi_free(seq->alloc, list_layer);
+    if (status < 0) {
+        fvi_kv_plan_free(&plan);
+        return status;
+    }
+    *out = plan;
+    return FOVEA_OK;
+}
+
+/* False where the turn was not observed as the plan needs it. */
+static bool is_observed(const fvi_kv_seq *seq, const fvi_intent *self, const fvi_kv_obs *obs)
+{
+    uint32_t needs = self->keep_all ? 0 : needs_of(self->select.recipe);
+    return needs == 0 ||
+           (obs != NULL && (needs & ~obs->needs) == 0 && obs->n_token == self->n_token &&
+            obs->n_list == fvi_kv_geom_n_list(seq->geom));
+}
+
 fovea_status fvi_kv_plan_make(const fvi_kv_seq *seq, const fvi_recipe *recipe,
                               const fvi_kv_obs *obs, fvi_kv_plan **out, fovea_error *err)
 {
     *out = NULL;
     fvi_intent self;
-    FVI_TRY(intend_turn(seq, recipe, &self, err));
-    uint32_t needs = self.keep_all ? 0 : needs_of(recipe);
-    if (seq->state != FVI_KV_IDLE ||
-        (needs != 0 && (obs == NULL || (needs & ~obs->needs) != 0 || obs->n_token != self.n_token ||
-                        obs->n_list != self.select.n_list))) {
+    FVI_TRY(intend_turn(seq, seq->geom, recipe, &self, err));
+    if (seq->state != FVI_KV_IDLE || !is_observed(seq, &self, obs)) {
         return FVI_FAIL(err, FOVEA_ERR_STATE, "the turn was not observed as the recipe needs");
     }
-    fvi_kv_plan *plan = fvi_calloc(seq->alloc, 1, sizeof *plan);
-    uint32_t *list_layer = fvi_calloc(seq->alloc, self.select.n_list, sizeof *list_layer);
-    fovea_status status = FOVEA_ERR_NOMEM;
-    if (plan != NULL) {
-        plan->alloc = seq->alloc;
-        status = take_tables(&self.select, list_layer);
+    fovea_status status = make_plan(seq, &self, obs, out);
+    return status >= 0 ? FOVEA_OK
+                       : FVI_FAIL(err, status, "making the plan: %s", fovea_status_text(status));
+}
+
+/* ---- one layer ---- */
+
+/* The recipe of a layer's cap. */
+static fvi_recipe capped(const fvi_recipe *recipe, const fvi_kv_geom *geom, uint32_t n_token)
+{
+    fvi_recipe out = *recipe;
+    if (out.unit == FVI_BUDGET_BYTES) {
+        size_t full = n_token * fvi_kv_geom_token_bytes(geom, FOVEA_KIND_F16);
+        out.unit = FVI_BUDGET_PERCENT;
+        out.amount = 100 * out.amount / (double)full;
     }
-    if (status >= 0) {
-        plan->n_list = self.select.n_list;
-        plan->n_token = self.n_token;
-        plan->floor_bytes = self.floor_bytes;
-        fvi_intent_mark_always(&self);
-        set_parts(&self.select);
-        status = fill_plan(seq, &self, obs, plan);
+    double all = out.unit == FVI_BUDGET_KEEP ? 1 : 100;
+    out.amount = FVI_MIN(out.amount * recipe->prefill_cap, all);
+    for (uint32_t m = 0; m < FOVEA_N_MODALITY; m++) {
+        out.keep[m] = FVI_MIN(out.keep[m] * recipe->prefill_cap, 1);
     }
-    if (status >= 0) {
-        status = fvi_loss_estimate(seq, obs, plan, self.select.modality, &plan->estimated_loss);
+    return out;
+}
+
+/* A layer keeps at least what its floor allows. */
+static fovea_status raise_to_floor(fvi_intent *self, fovea_status status)
+{
+    if (status != FOVEA_ERR_BUDGET || self->floor_bytes == 0) {
+        return status;
     }
-    if (plan != NULL) {
-        take_merging(&self, obs, plan);
-    }
-    give_tables(&self.select);
-    fvi_free(seq->alloc, list_layer);
-    if (status < 0) {
-        fvi_kv_plan_free(&plan);
-        return FVI_FAIL(err, status, "making the plan: %s", fovea_status_text(status));
-    }
-    *out = plan;
+    self->target = self->floor_bytes;
     return FOVEA_OK;
+}
+
+fovea_status fvi_kv_plan_layer(const fvi_kv_seq *seq, const fvi_recipe *recipe,
+                               const fvi_kv_obs *obs, uint32_t layer, fvi_kv_plan **out,
+                               fovea_error *err)
+{
+    *out = NULL;
+    const fvi_kv_geom one = fvi_kv_geom_layer(seq->geom, layer);
+    const fvi_recipe cap = capped(recipe, seq->geom, seq->n_fresh);
+    size_t fresh_bytes = seq->n_fresh * fvi_kv_geom_token_bytes(&one, one.base);
+    fvi_intent self;
+    fovea_status status = raise_to_floor(&self, intend_turn(seq, &one, &cap, &self, NULL));
+    if (status < 0 || (self.keep_all && self.all_bytes >= fresh_bytes)) {
+        return status == FOVEA_ERR_STATE ? status : FOVEA_OK;
+    }
+    self.first_layer = layer;
+    if (!is_observed(seq, &self, obs)) {
+        return FVI_FAIL(err, FOVEA_ERR_STATE, "the layer was not observed as the recipe needs");
+    }
+    FVI_TRY(make_plan(seq, &self, obs, out));
+    if ((*out)->n_bytes >= fresh_bytes) {
+        fvi_kv_plan_free(out);
+    }
+    return FOVEA_OK;
+}
+
+/* What runs of n_bytes may take where every granule is a piece of its own. */
+static size_t scattered_bytes(const fvi_intent *self, size_t n_bytes)
+{
+    const uint32_t n_row = 16 * FVI_CODEC_ROWS;
+    const fvi_select *select = &self->select;
+    bool chooses = fvi_intent_chooses(self);
+    size_t n_run = (size_t)select->n_list * (chooses ? FVI_CHOOSE_MAX : select->n_kind);
+    double worst = 1;
+    for (uint32_t i = 0; fvi_codec_at(i) != NULL; i++) {
+        const fvi_codec *codec = fvi_codec_at(i);
+        if (chooses ? fvi_choose_may_use(select->geom, codec)
+                    : (select->kinds >> codec->kind & 1) != 0) {
+            fvi_kv_shape shape = fvi_kv_shape_of(select->geom, 0, codec);
+            size_t pieces = fvi_kv_run_worst_bytes(&shape, n_row, select->granule);
+            worst = FVI_MAX(worst, (double)pieces / (double)fvi_kv_run_bytes(&shape, n_row));
+        }
+    }
+    return (size_t)(worst * (double)n_bytes) + n_run * (select->granule + sizeof(fvi_kv_extent));
+}
+
+size_t fvi_kv_plan_layer_bytes(const fvi_kv_geom *geom, size_t granule, const fvi_kv_span *spans,
+                               uint32_t n_span, uint32_t n_token, bool first_turn,
+                               const fvi_recipe *recipe, uint32_t layer)
+{
+    const fvi_kv_geom one = fvi_kv_geom_layer(geom, layer);
+    const fvi_recipe cap = capped(recipe, geom, n_token);
+    fvi_intent self = {
+        .spans = spans, .n_span = n_span, .n_token = n_token, .first_turn = first_turn};
+    fvi_select *select = &self.select;
+    select->geom = &one;
+    select->recipe = &cap;
+    select->granule = granule;
+    if (raise_to_floor(&self, fvi_intend(&self, NULL)) < 0) {
+        return SIZE_MAX;
+    }
+    if (self.keep_all || self.rest < select->n_part) {
+        return scattered_bytes(&self, self.keep_all ? self.all_bytes : self.target);
+    }
+    /* a granule holds two rows of any kind */
+    uint64_t n_row = self.total[0] + self.total[1];
+    uint64_t n_run = (uint64_t)select->n_list * select->n_kind;
+    return (size_t)(n_row / 2 + n_run) * (granule + sizeof(fvi_kv_extent)) +
+           fvi_kv_turn_sealed_bytes(select->n_list, n_token, select->n_kind, n_row);
 }
 
 void fvi_kv_plan_free(fvi_kv_plan **plan)

@@ -21,9 +21,9 @@ typedef struct fvi_kv_plan {
     uint64_t n_slot; /* kept over all lists */
     size_t n_bytes;  /* what the turn will hold after apply in an unfragmented pool; for the first
                            turn that is realised_bytes of the ledger */
-    size_t floor_bytes;  /* least that bytes= may ask for here */
+    size_t floor_bytes;    /* least that bytes= may ask for here */
     double estimated_loss; /* fvi_loss_estimate */
-    fvi_merging merging; /* what becomes of the others; its tables are the plan's */
+    fvi_merging merging;   /* what becomes of the others; its tables are the plan's */
 } fvi_kv_plan;
 
 /* What the engine has to observe for this turn (fvi_kv_need bits): for its plan, if it gets one, and for
@@ -39,6 +39,18 @@ fovea_status fvi_kv_plan_make(const fvi_kv_seq *seq, const fvi_recipe *recipe,
 /* Right after make. FOVEA_ERR_FULL or _NOMEM when there is no working space; then the sequence is unusable
  * and must be freed. Merging takes fvi_kv_plan_work_bytes beside what fvi_kv_forecast_bytes says. */
 fovea_status fvi_kv_plan_apply(fvi_kv_seq *seq, const fvi_kv_plan *plan);
+/* True when the turn under way has a budget that will not keep everything: its layers may be cut (cut.h). */
+bool fvi_kv_plan_cuts(const fvi_kv_seq *seq, const fvi_recipe *recipe);
+/* The plan of one finished layer of the turn under way, alone, at its cap; lists are the layer's. *out is
+ * NULL where the layer would not shrink. */
+fovea_status fvi_kv_plan_layer(const fvi_kv_seq *seq, const fvi_recipe *recipe,
+                               const fvi_kv_obs *obs, uint32_t layer, fvi_kv_plan **out,
+                               fovea_error *err);
+/* The most bytes that such a plan leaves of a layer, in a pool full of holes, metadata included; SIZE_MAX
+ * where there will be none. */
+size_t fvi_kv_plan_layer_bytes(const fvi_kv_geom *geom, size_t granule, const fvi_kv_span *spans,
+                               uint32_t n_span, uint32_t n_token, bool first_turn,
+                               const fvi_recipe *recipe, uint32_t layer);
 void fvi_kv_plan_free(fvi_kv_plan **plan);
 size_t fvi_kv_plan_work_bytes(const fvi_kv_geom *geom, const fvi_recipe *recipe, uint32_t n_token);
 

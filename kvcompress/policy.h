@@ -50,6 +50,9 @@ void fvi_kv_obs_set_spans(fvi_kv_obs *obs, const fvi_kv_span *spans, uint32_t n_
 void fvi_kv_obs_ref(fvi_kv_obs *obs);
 void fvi_kv_obs_unref(fvi_kv_obs **obs);
 
+/* One layer of it as an observation of its own; not counted, valid as long as the whole. */
+fvi_kv_obs fvi_kv_obs_layer(const fvi_kv_obs *obs, const fvi_kv_geom *geom, uint32_t layer);
+
 /* First row (in the turn) of the query window: the text after the last image; without any, the last 32
  * rows (papers: VL-Cache 1.1 leaves that case open). */
 #define FVI_KV_WINDOW_FALLBACK 32
@@ -92,6 +95,8 @@ typedef struct fvi_choose_ctx {
     const float *scores;       /* [n_list, n_token] importance, comparable over lists */
     const uint8_t *modality;   /* [n_token] fovea_modality */
     const uint8_t *always;     /* [n_token] 1: stays, in choice 0 */
+    const uint8_t *least;      /* [n_list, n_token] the first choice that is left to a token,
+                                  FVI_CHOOSE_DROP: none; NULL: 0 for all */
     const double *distortion;  /* [n_list, FOVEA_N_KIND], n_choice of them: relative error of a token so
                                   stored, 0 in choice 0, which every list can have; dropped: 1 */
     const double *row_bytes;   /* [n_choice] about, falling */

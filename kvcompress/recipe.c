@@ -226,7 +226,7 @@ static fovea_status check(const fvi_recipe *self, const fovea_recipe *given, fov
 
 static fovea_status make(const fovea_recipe *given, fvi_recipe *out, fovea_error *err)
 {
-    fovea_recipe all = {.size = sizeof all};
+    fovea_recipe all = {.size = sizeof all, .prefill_cap = 2};
     uint32_t preset = index_of(preset_name, given->preset);
     if (preset != UINT32_MAX) {
         fovea_recipe own;
@@ -241,6 +241,7 @@ static fovea_status make(const fovea_recipe *given, fvi_recipe *out, fovea_error
     out->n_sink = all.sinks;
     out->n_exact = all.exact;
     out->seed = all.seed;
+    out->prefill_cap = all.prefill_cap;
     make_total(&all, out);
     make_parts(&all, out);
     FVI_TRY(check(out, given, err));

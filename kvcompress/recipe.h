@@ -39,6 +39,7 @@ typedef struct fvi_recipe {
     uint32_t cap;               /* tokens of a list while decoding */
     const fvi_codec *evicted;   /* what is evicted is kept so; NULL: it is gone */
     uint32_t n_blurred;         /* tokens of a list that are */
+    double prefill_cap; /* a finished layer is cut to so many mean budgets (cut.h); 0: never */
 } fvi_recipe;
 
 /* NULL or "" is "none". */

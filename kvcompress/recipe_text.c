@@ -13,6 +13,7 @@
 #define MAX_DIGITS 15      /* exact in a double */
 #define MAX_TOKENS 1000000 /* of sinks= and its like */
 #define N_PART     3       /* both, text, vision */
+#define LEAST_CAP  1.25    /* of prefill.cap=: room for what rounding leaves of a budget */
 
 /* A part of the text. */
 typedef struct word {
@@ -263,6 +264,25 @@ static void write_tokens(const void *field, writer *out)
     }
 }
 
+static bool read_cap(const option *self, word w, void *field)
+{
+    (void)self;
+    double *factor = field;
+    bool is_none = is_word(w, "none");
+    *factor = 0;
+    return is_none || (read_decimal(w, factor) && *factor >= LEAST_CAP);
+}
+
+static void write_cap(const void *field, writer *out)
+{
+    const double *factor = field;
+    if (*factor == 0) {
+        put_text(out, "none");
+    } else {
+        put_decimal(out, *factor);
+    }
+}
+
 static bool read_seed(const option *self, word w, void *field)
 {
     (void)self;
@@ -288,6 +308,7 @@ VALUE_TYPE(a_count, uint32_t, read_count, write_tokens,
            "a number of tokens from 1 to 1000000 is wanted");
 VALUE_TYPE(protection, uint32_t, read_protect, write_tokens,
            "all, none or a number of tokens up to 1000000 is wanted");
+VALUE_TYPE(a_cap, double, read_cap, write_cap, "none or a factor from 1.25 up is wanted");
 VALUE_TYPE(a_seed, uint64_t, read_seed, write_seed, "a whole number below 2^64 is wanted");
 
 /* ---- the table ---- */
@@ -313,6 +334,7 @@ static const option options[] = {
     {"cap", &a_count, NULL, WHOLE(cap), 0},
     {"evicted", &a_name, "kinds", WHOLE(evicted), 0},
     {"blurred", &a_count, NULL, WHOLE(blurred), 0},
+    {"prefill.cap", &a_cap, NULL, WHOLE(prefill_cap), FOVEA_RECIPE_ZERO_PREFILL_CAP},
 };
 
 /* A name alone stands for the kind of its modality: vision=int4. */

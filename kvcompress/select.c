@@ -248,7 +248,7 @@ static void fill_up(fvi_select *self, uint32_t p, size_t target)
         for (uint32_t list = 0; list < self->n_list; list++) {
             uint32_t k = part->budget[list];
             double due = part->weights[list] / (k + 1.0);
-            if (k == part->n || due <= owed) {
+            if (k == part->high[list] || due <= owed) {
                 continue;
             }
             size_t n_bytes =
@@ -271,7 +271,10 @@ static void fill_up(fvi_select *self, uint32_t p, size_t target)
 fovea_status fvi_select_target(fvi_select *self, const fvi_kv_obs *obs, uint32_t p, size_t target)
 {
     uint64_t fits = (uint64_t)self->n_list * self->part[p].min_list;
-    uint64_t exceeds = (uint64_t)self->n_list * self->part[p].n;
+    uint64_t exceeds = 0;
+    for (uint32_t list = 0; list < self->n_list; list++) {
+        exceeds += self->part[p].high[list];
+    }
     while (exceeds - fits > 1) {
         uint64_t middle = fits + (exceeds - fits) / 2;
         FVI_TRY(fvi_select_total(self, obs, p, middle));

@@ -23,7 +23,7 @@ typedef struct fvi_select_part {
     uint32_t *order;    /* [n_list, n] tokens */
     uint32_t *n_vision; /* [n_list, n] vision tokens in order[0..i] */
     uint32_t *budget;   /* [n_list] tokens kept */
-    uint32_t *high;     /* [n_list] n each */
+    uint32_t *high;     /* [n_list] the most tokens of a list: n, or what a cut left (cut.h) */
     double *weights;    /* [n_list] */
 } fvi_select_part;
 

@@ -42,6 +42,8 @@ typedef struct fvi_kv_geom {
 /* Number of lists; list index of (layer, head) is first_list(layer) + head. */
 uint32_t fvi_kv_geom_n_list(const fvi_kv_geom *geom);
 uint32_t fvi_kv_geom_first_list(const fvi_kv_geom *geom, uint32_t layer);
+/* A geometry of one layer of it; valid as long as it is. */
+fvi_kv_geom fvi_kv_geom_layer(const fvi_kv_geom *geom, uint32_t layer);
 /* The most KV heads that a layer has. */
 uint32_t fvi_kv_geom_max_kv_head(const fvi_kv_geom *geom);
 /* Bytes of one token in all lists in a kind, nominal (payload without slack). */

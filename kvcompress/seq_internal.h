@@ -104,6 +104,10 @@ fovea_status fvi_kv_seq_close_tail(fvi_kv_seq *seq);
 /* ---- bytes (seq_ledger.c) ---- */
 /* Remembers the peak; extra: held for the sequence, not reachable from it yet. */
 void fvi_kv_seq_note_peak(fvi_kv_seq *seq, size_t extra);
+/* The most bytes that n_token tokens of a layer take, every granule a piece of its own, every kind as large as
+ * the largest. */
+size_t fvi_kv_layer_worst_bytes(const fvi_kv_geom *geom, uint32_t layer, uint32_t n_token,
+                                size_t granule, bool base_only);
 /* Metadata of a sequence with one prompt turn, beside the turn's own. */
 size_t fvi_kv_seq_fixed_bytes(const fvi_kv_geom *geom, uint32_t n_span, uint32_t n_kind);
 /* What one more turn adds to that. */

@@ -4,9 +4,9 @@
  * to the prompt, so that
  *     realised_bytes + generated_bytes == fvi_kv_seq_bytes
  * Called by the engine, the plan and the files of seq_internal.h. */
-#include "kvcompress/seq_internal.h"
-
 #include "kvcompress/codecs.h"
+#include "kvcompress/cut.h"
+#include "kvcompress/seq_internal.h"
 
 size_t fvi_kv_seq_bytes(const fvi_kv_seq *seq)
 {
@@ -22,7 +22,8 @@ size_t fvi_kv_seq_bytes(const fvi_kv_seq *seq)
         }
         if (block->turn != NULL) {
             n_bytes += fvi_kv_meta_bytes(block->turn->n_bytes) +
-                       fvi_kv_turn_pool_bytes(block->turn, seq->pool);
+                       fvi_kv_turn_pool_bytes(block->turn, seq->pool) +
+                       fvi_kv_cut_bytes(block->turn->cut, seq->pool);
         }
     }
     return n_bytes;
@@ -57,7 +58,7 @@ size_t fvi_kv_seq_turn_bytes(const fvi_kv_geom *geom, uint32_t n_span, uint32_t 
 
 /* ---- forecasts: every granule a piece of its own, every kind as large as the largest ---- */
 
-static size_t worst_layer_bytes(const fvi_kv_geom *geom, uint32_t layer, uint32_t n_token,
+size_t fvi_kv_layer_worst_bytes(const fvi_kv_geom *geom, uint32_t layer, uint32_t n_token,
                                 size_t granule, bool base_only)
 {
     size_t worst = 0;
@@ -75,7 +76,7 @@ static size_t worst_token_bytes(const fvi_kv_geom *geom, uint32_t n_token, size_
 {
     size_t n_bytes = 0;
     for (uint32_t layer = 0; layer < geom->n_layer; layer++) {
-        n_bytes += worst_layer_bytes(geom, layer, n_token, granule, true);
+        n_bytes += fvi_kv_layer_worst_bytes(geom, layer, n_token, granule, true);
     }
     return n_bytes;
 }
@@ -100,7 +101,7 @@ size_t fvi_kv_forecast_bytes(const fvi_kv_seq *seq, const fvi_kv_geom *geom, siz
     uint32_t n_all_span = n_span + 1;
     size_t n_bytes = 0, worst = 0;
     for (uint32_t layer = 0; layer < geom->n_layer; layer++) {
-        size_t layer_bytes = worst_layer_bytes(geom, layer, n_token, granule, false);
+        size_t layer_bytes = fvi_kv_layer_worst_bytes(geom, layer, n_token, granule, false);
         n_bytes += layer_bytes;
         worst = FVI_MAX(worst, layer_bytes);
     }

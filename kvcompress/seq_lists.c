@@ -22,6 +22,11 @@ uint32_t fvi_kv_geom_first_list(const fvi_kv_geom *geom, uint32_t layer)
     return n;
 }
 
+fvi_kv_geom fvi_kv_geom_layer(const fvi_kv_geom *geom, uint32_t layer)
+{
+    return (fvi_kv_geom){.n_layer = 1, .layers = &geom->layers[layer], .base = geom->base};
+}
+
 uint32_t fvi_kv_geom_max_kv_head(const fvi_kv_geom *geom)
 {
     uint32_t most = 0;

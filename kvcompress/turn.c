@@ -5,6 +5,7 @@
 #include "kvcompress/turn.h"
 
 #include "kvcompress/codecs.h"
+#include "kvcompress/cut.h"
 
 size_t fvi_kv_meta_bytes(size_t n_bytes)
 {
@@ -172,6 +173,7 @@ void fvi_kv_turn_unref(const fovea_alloc *alloc, fvi_kv_pool *pool, fvi_kv_turn 
     for (uint32_t i = 0; i < self->n_chain; i++) {
         fvi_kv_chain_unref(pool, &self->chains[i]);
     }
+    fvi_kv_cut_free(alloc, pool, &self->cut);
     fvi_kv_meta_free(alloc, pool, self, self->n_bytes);
 }
 

@@ -11,6 +11,8 @@
 
 #include "kvcompress/seq.h"
 
+typedef struct fvi_kv_cut fvi_kv_cut;
+
 typedef struct fvi_kv_turn {
     uint32_t refs;
     uint32_t first, n_token; /* positions */
@@ -25,6 +27,7 @@ typedef struct fvi_kv_turn {
     uint32_t *counts;                     /* sealed: [n_list, n_kind] */
     uint8_t *kept;                        /* sealed: [n_list, (n_token + 7) / 8] bits */
     uint8_t *codes; /* sealed, n_kind > 1: code_bits for each kept token, lists one after another */
+    fvi_kv_cut *cut; /* fresh: the layers that have been cut to their caps (cut.h), NULL: none */
 } fvi_kv_turn;
 
 /* What a turn books. */

@@ -21,6 +21,7 @@ struct fvi_request {
     fvi_phase phase;
     fvi_prefill prefill;
     fvi_kv_obs *obs;
+    bool cuts; /* finished layers are cut (kvcompress/cut.h) */
     uint32_t next_image;
     int32_t token;         /* sampled last, goes into the cache next */
     uint32_t n_output;

@@ -3,6 +3,7 @@
  * Admission: a request may start when the pool has room for all that it and everyone admitted before may
  * still take: used + sum(allowed_i - held_i) + need <= capacity. A plan that gives bytes up lowers allowed_i
  * in the same step, so the next waiting request may start right then. */
+#include "kvcompress/cut.h"
 #include "sdk/engine/request.h"
 
 /* ---- ending ---- */
@@ -177,8 +178,8 @@ static double kept_share(const fvi_timeline *timeline, const fvi_turn *turn, siz
     return 1.0;
 }
 
-/* The larger of two moments: the whole prompt just before its plan is applied, and what the plan leaves
- * with all that may be generated after it. */
+/* The larger of two moments: the prompt just before its plan is applied, whole or with its finished layers
+ * cut, and what the plan leaves with all that may be generated after it. */
 size_t fvi_request_need(const fvi_scheduler *self, const fvi_request *request)
 {
     const fvi_kv_geom *geom = &self->model->geom;
@@ -188,17 +189,23 @@ size_t fvi_request_need(const fvi_scheduler *self, const fvi_request *request)
     if (n_token == 0) {
         return fvi_kv_seq_growth_bytes(seq, n_generate);
     }
-    size_t before = fvi_kv_forecast_bytes(seq, geom, fvi_kv_pool_granule(self->pool),
-                                          request->turn.n_span, n_token, n_generate) +
-                    fvi_kv_plan_work_bytes(geom, &request->timeline->recipe, n_token);
+    size_t granule = fvi_kv_pool_granule(self->pool);
+    size_t whole =
+        fvi_kv_forecast_bytes(seq, geom, granule, request->turn.n_span, n_token, n_generate) +
+        fvi_kv_plan_work_bytes(geom, &request->timeline->recipe, n_token);
     size_t payload = fvi_kv_geom_token_bytes(geom, geom->base) * n_token;
-    double given_up = 1.0 - kept_share(request->timeline, &request->turn, payload);
-    size_t after = before - (size_t)(given_up * (double)payload) + generated_bytes(self, n_generate);
     const fvi_recipe *recipe = &request->timeline->recipe;
+    double share = kept_share(request->timeline, &request->turn, payload);
+    size_t before = share >= 1.0 ? whole
+                                 : fvi_kv_cut_forecast_bytes(seq, geom, granule, request->turn.spans,
+                                                             request->turn.n_span, n_token, n_generate,
+                                                             recipe);
+    size_t after =
+        whole - (size_t)((1.0 - share) * (double)payload) + generated_bytes(self, n_generate);
     if (recipe->reviser != NULL) { /* all of it goes to slots, which do not grow any more */
         uint64_t n_held = seq != NULL ? fvi_kv_seq_position(seq) : 0;
-        after = before - payload +
-                fvi_kv_slots_forecast_bytes(geom, fvi_kv_pool_granule(self->pool), recipe,
+        after = whole - payload +
+                fvi_kv_slots_forecast_bytes(geom, granule, recipe,
                                             n_held + n_token + n_generate);
     }
     return FVI_MAX(before, after);
@@ -232,6 +239,7 @@ static fovea_status start(fvi_scheduler *self, fvi_request *request)
     timeline->hidden = NULL;
     FVI_TRY(fvi_kv_seq_begin_turn(timeline->seq, request->turn.spans, request->turn.n_span,
                                   fvi_generation_how(request->generation)->max_tokens));
+    request->cuts = !timeline->keep_obs && fvi_kv_cut_wanted(timeline->seq, &timeline->recipe);
     uint32_t needs = timeline->keep_obs ? FVI_NEED_ALL /* a fork may ask for any recipe */
                                         : fvi_kv_plan_needs(timeline->seq, &timeline->recipe);
     if (needs != 0) {
@@ -514,10 +522,16 @@ static void finish_prefill(fvi_scheduler *self, fvi_request *request, const floa
 static void prefill_block(fvi_scheduler *self, fvi_request *request)
 {
     bool done = false;
+    fovea_error err = {.code = FOVEA_OK};
+    fvi_prefill *at = &request->prefill;
     note_activations(self, request, 0);
-    fovea_status status = fvi_prefill_step(self->decoder, &request->prefill, &done, self->hidden);
+    fovea_status status = fvi_prefill_step(self->decoder, at, &done, self->hidden);
+    if (status == FOVEA_OK && !done && at->row == 0 && request->cuts) {
+        status = fvi_kv_cut_layer(at->seq, &request->timeline->recipe, request->obs, at->layer - 1,
+                                  &err);
+    }
     if (status != FOVEA_OK) {
-        fail(self, request, status, NULL);
+        fail(self, request, status, err.code != FOVEA_OK ? err.text : NULL);
     } else if (done) {
         finish_prefill(self, request, self->hidden);
     }

@@ -48,6 +48,10 @@
  *                     by keep= comes first; bytes=, protect=, kinds and dotted windows do not go with it
  *   evicted=K         with while=: what goes is kept in K (int8, int4, int2 or a -rot kind) before it is
  *                     gone, the best `blurred=N` tokens of each list (default 4 times cap=) beside those of cap=
+ *   prefill.cap=F     a layer of the prompt that is through is cut at once to F times its even share of keep=
+ *                     or bytes= (default 2, at least 1.25), and the plan shares the exact total out under
+ *                     these caps: the prompt is never held whole. none: the plan is made only at the
+ *                     end, as it is with while= and where evicted tokens are merged
  * text.KEY= and vision.KEY= say the same of one modality: kind (vision= stands for vision.kind=), recent (a
  * window of that modality's own latest tokens; text's comes first), protect and merge. They beat KEY=
  * wherever they stand; KEY= beats what a preset says of either.
@@ -87,6 +91,7 @@ typedef enum fovea_recipe_zero {
     FOVEA_RECIPE_ZERO_SINKS = 4, /* of the recipe */
     FOVEA_RECIPE_ZERO_EXACT = 8,
     FOVEA_RECIPE_ZERO_SEED = 16,
+    FOVEA_RECIPE_ZERO_PREFILL_CAP = 32, /* none */
 } fovea_recipe_zero;
 
 /* What a recipe says of both modalities, of text, of vision: the keys without and with a dot. */
@@ -113,6 +118,7 @@ typedef struct fovea_recipe {
     const char *revise; /* while= */
     const char *evicted;
     uint32_t cap, blurred;
+    double prefill_cap;
 } fovea_recipe;
 
 /* The text as a struct; names are static memory. */

@@ -1,0 +1,203 @@
+/* rewrite.c - rows of a layer in another form: what stays in a plain kind is copied bit by bit, other rows
+ * are decoded and encoded in groups, those that the codec asks for. A list whose evicted tokens are merged
+ * is decoded whole first and encoded from there: rows that merging leaves alone get the bits they would have
+ * had. Called by plan_apply.c and cut.c. */
+#include "kvcompress/rewrite.h"
+
+#define GROUP FVI_CODEC_ROWS /* rows decoded at a time, at most */
+
+/* One list of a layer, and the kind that is being written. */
+typedef struct rewrite {
+    fvi_kv_rows from[FOVEA_N_KIND]; /* run by run */
+    fvi_kv_rows to;
+    uint32_t n_from;
+    const uint8_t *kind; /* [n_token] of the list */
+    uint8_t *held;       /* [n_token] which of `from` has the token, FVI_KV_DROP: none */
+    uint32_t n_token;
+    float *k, *v;                 /* [GROUP, dk], [GROUP, dv] */
+    const fvi_merge_work *merged; /* all rows of the list; NULL: they are read from `from` */
+} rewrite;
+
+/* Copies the rows of `kind`, stretch by stretch, from a list that has one run. */
+static void copy_rows(rewrite *self, uint8_t kind)
+{
+    uint32_t at = 0;
+    while (at < self->n_token) {
+        uint32_t end = at, n_row = 0;
+        bool stays = self->kind[at] == kind;
+        while (end < self->n_token && (self->kind[end] == kind) == stays) {
+            n_row += self->held[end++] != FVI_KV_DROP;
+        }
+        if (stays) {
+            fvi_kv_rows_copy(&self->to, &self->from[0], n_row);
+        } else {
+            fvi_kv_rows_skip(&self->from[0], n_row);
+        }
+        at = end;
+    }
+}
+
+/* Rows that the next call of encode gets: what the codec asks for, else what lies together. 0: all done. */
+static uint32_t next_group(rewrite *self)
+{
+    const fvi_kv_shape *shape = &self->to.shape;
+    uint32_t n_ready = fvi_kv_rows_ready(&self->to, GROUP), n_asked = 0;
+    if (n_ready > 0 && shape->codec->encode_rows != NULL) {
+        n_asked =
+            shape->codec->encode_rows(self->to.piece.n_row, shape->dk, shape->dv, self->to.row);
+    }
+    return n_asked > 0 ? n_asked : n_ready;
+}
+
+/* The row of a token, which is the next of `rows`. */
+static void read_row(const rewrite *self, const fvi_kv_rows *rows, uint32_t token, float *k,
+                     float *v)
+{
+    const fvi_kv_shape *from = &rows->shape;
+    if (self->merged != NULL) {
+        memcpy(k, self->merged->k + (size_t)token * from->dk, from->dk * sizeof *k);
+        memcpy(v, self->merged->v + (size_t)token * from->dv, from->dv * sizeof *v);
+    } else {
+        from->codec->decode(rows->piece.data, rows->piece.n_row, from->dk, from->dv, rows->row, 1,
+                            k, from->dk, v, from->dv);
+    }
+}
+
+/* Decodes the rows of `kind` and encodes them anew. */
+static void convert_rows(rewrite *self, uint8_t kind)
+{
+    const fvi_kv_shape *to = &self->to.shape;
+    uint32_t n = 0, n_group = next_group(self);
+    for (uint32_t i = 0; i < self->n_token && n_group > 0; i++) {
+        if (self->held[i] == FVI_KV_DROP) {
+            continue;
+        }
+        fvi_kv_rows *rows = &self->from[self->held[i]];
+        if (fvi_kv_rows_ready(rows, 1) == 0) {
+            return;
+        }
+        if (self->kind[i] == kind) {
+            read_row(self, rows, i, self->k + (size_t)n * to->dk, self->v + (size_t)n * to->dv);
+            n++;
+        }
+        rows->row++;
+        if (n == n_group) {
+            to->codec->encode(self->to.piece.data, self->to.piece.n_row, to->dk, to->dv,
+                              self->to.row, n, self->k, to->dk, self->v, to->dv);
+            self->to.row += n;
+            n = 0;
+            n_group = next_group(self);
+        }
+    }
+}
+
+/* The list's runs in `from`, from their first rows on; the cursor behind them is returned. */
+static fvi_kv_cursor open_runs(const fvi_kv_pool *pool, const fvi_kv_side *from, uint32_t list,
+                               fvi_kv_cursor at, rewrite *self)
+{
+    for (uint32_t nth = 0; nth < self->n_from; nth++) {
+        fvi_kv_shape shape = fvi_kv_block_shape(from->geom, from->block, from->layer, nth);
+        self->from[nth] =
+            fvi_kv_rows_of(pool, at, shape, fvi_kv_block_rows(from->block, list, nth));
+        fvi_kv_rows rows = self->from[nth];
+        fvi_kv_rows_skip(&rows, UINT32_MAX);
+        at = rows.at;
+    }
+    return at;
+}
+
+/* Where the tokens of `list` lie; *at and *more go on from list to list. */
+static void find_held(fvi_kv_turn_iter *at, bool *more, uint32_t list, rewrite *self)
+{
+    memset(self->held, FVI_KV_DROP, self->n_token);
+    for (; *more && at->list <= list; *more = fvi_kv_turn_next(at)) {
+        if (at->list == list) {
+            self->held[at->token] = (uint8_t)at->nth;
+        }
+    }
+}
+
+/* Decodes all rows of a list, from the start of `rows` on, and merges them. */
+static void merge_list(const fvi_merging *merging, const fvi_merge_list *list, fvi_kv_rows rows,
+                       const fvi_merge_work *work)
+{
+    const fvi_codec *codec = rows.shape.codec;
+    for (uint32_t t = 0; t < list->n_token;) {
+        uint32_t n = fvi_kv_rows_ready(&rows, list->n_token - t);
+        if (n == 0) {
+            return;
+        }
+        codec->decode(rows.piece.data, rows.piece.n_row, list->dk, list->dv, rows.row, n,
+                      work->k + (size_t)t * list->dk, list->dk, work->v + (size_t)t * list->dv,
+                      list->dv);
+        rows.row += n;
+        t += n;
+    }
+    fvi_merge_rows(merging, list, work);
+}
+
+/* Merges what the list evicts, where there is any. */
+static void merge_evicted(const fvi_merging *merging, const fvi_kv_side *from, uint32_t head,
+                          void *space, fvi_merge_work *work, rewrite *self)
+{
+    const fvi_kv_layer_geom *geom = &from->geom->layers[from->layer];
+    const fvi_merge_list list = {.layer = from->layer,
+                                 .head = head,
+                                 .list = fvi_kv_geom_first_list(from->geom, from->layer) + head,
+                                 .n_token = self->n_token,
+                                 .dk = geom->dk,
+                                 .dv = geom->dv,
+                                 .kind = self->kind};
+    if (space != NULL && fvi_merge_has_work(merging, &list)) {
+        *work = fvi_merge_work_in(space, self->n_token, geom->dk, geom->dv);
+        merge_list(merging, &list, self->from[0], work);
+        self->merged = work;
+    }
+}
+
+void fvi_kv_rewrite(const fvi_kv_pool *pool, fvi_kv_side from, fvi_kv_side to, const uint8_t *kind,
+                    const fvi_merging *merging, void *scratch, void *merge_space)
+{
+    const fvi_kv_layer_geom *geom = &to.geom->layers[to.layer];
+    uint32_t n_token = to.block->turn->n_token;
+    uint32_t first_from = fvi_kv_geom_first_list(from.geom, from.layer);
+    uint32_t first_to = fvi_kv_geom_first_list(to.geom, to.layer);
+    fvi_kv_cursor at_from = fvi_kv_block_start(pool, from.geom, from.block, from.layer);
+    fvi_kv_cursor at_to = fvi_kv_block_start(pool, to.geom, to.block, to.layer);
+    /* a side that is read is fresh or has one layer, so its tokens can be counted from here */
+    fvi_kv_turn_iter held = {.turn = from.block->turn, .list = first_from, .token = UINT32_MAX};
+    rewrite self = {.n_from = fvi_kv_block_n_run(from.block), .n_token = n_token};
+    self.k = scratch;
+    self.v = self.k + (size_t)GROUP * geom->dk;
+    self.held = (uint8_t *)(self.v + (size_t)GROUP * geom->dv);
+    bool more = fvi_kv_turn_next(&held);
+    for (uint32_t head = 0; head < geom->n_kv_head; head++) {
+        fvi_merge_work work;
+        self.kind = kind + (size_t)head * n_token;
+        self.merged = NULL;
+        find_held(&held, &more, first_from + head, &self);
+        fvi_kv_cursor behind = open_runs(pool, &from, first_from + head, at_from, &self);
+        merge_evicted(merging, &from, head, merge_space, &work, &self);
+        for (uint32_t nth = 0; nth < to.block->turn->n_kind; nth++) {
+            fvi_kv_shape shape = fvi_kv_block_shape(to.geom, to.block, to.layer, nth);
+            open_runs(pool, &from, first_from + head, at_from, &self);
+            self.to = fvi_kv_rows_of(pool, at_to, shape,
+                                     fvi_kv_block_rows(to.block, first_to + head, nth));
+            bool is_copy = self.n_from == 1 && shape.codec == self.from[0].shape.codec &&
+                           shape.codec->kind == to.geom->base && self.merged == NULL;
+            (is_copy ? copy_rows : convert_rows)(&self, (uint8_t)shape.codec->kind);
+            fvi_kv_rows_skip(&self.to, UINT32_MAX);
+            at_to = self.to.at;
+        }
+        at_from = behind;
+    }
+}
+
+size_t fvi_kv_rewrite_bytes(const fvi_kv_geom *geom, uint32_t n_token)
+{
+    size_t most = 0;
+    for (uint32_t layer = 0; layer < geom->n_layer; layer++) {
+        most = FVI_MAX(most, (size_t)geom->layers[layer].dk + geom->layers[layer].dv);
+    }
+    return GROUP * most * sizeof(float) + n_token;
+}
