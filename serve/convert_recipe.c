@@ -25,6 +25,7 @@ static bool take_part(const Fovea__V1__RecipePart *from, const char *path, fovea
     }
     bool has_recent = from->has_recent_case != 0;
     out->kind = from->has_kind_case != 0 ? from->kind : NULL;
+    out->merge = from->has_merge_case != 0 ? from->merge : NULL;
     out->keep = from->has_keep_case != 0 ? from->keep : 0;
     out->recent = has_recent ? from->recent : 0;
     out->zeros = has_recent && from->recent == 0 ? FOVEA_RECIPE_ZERO_RECENT : 0;

@@ -156,6 +156,8 @@ class Answers(WireTest):
                                    text=part(keep=1, protect_tokens=0), vision=part(keep=0.05)),
                   "score=random,budget=uniform,text.keep=1,vision.keep=0.05,text.protect=0,sinks=2,exact=0"),
                  (types_pb2.Recipe(preset="random", bytes=300000), "random:bytes=300000"),
+                 (types_pb2.Recipe(preset="random", both=part(keep=0.5), vision=part(merge="d2o")),
+                  "random:keep=0.5,vision.merge=d2o"),
                  (types_pb2.Recipe(reviser="h2o", cap_tokens=256, evicted_kind="int2"),
                   "while=h2o,cap=256,evicted=int2"),
                  (types_pb2.Recipe(), "none")]
