@@ -4,7 +4,6 @@
  * The minimum is rounded down and the scale up, so that [min, min + levels * scale] covers the group and
  * no value is off by more than half a scale (and a few ulp of the arithmetic in f32):
  *     scale <= ((max - min) + ulp16(min)) / levels * (1 + 2^-10) + 2^-24
- * Channels in 2 bits go on from there to what loses the least squares (codec_refine.h).
  * A group of equal f16 values has scale 0 and is exact. Values are clipped to f16's range, so a code never
  * stands for infinity; a NaN becomes the minimum. Included by codec_codes.c and codec_channel.c. */
 #ifndef FOVEA_KVCOMPRESS_CODEC_AFFINE_H

@@ -117,28 +117,6 @@ static void check_per_token(fovea_kind kind, const float *x, const float *y, uin
     }
 }
 
-/* Channels in 2 bits: together their errors are no larger than those of four levels evenly over the range,
- * each rounded as f16 rounds scale and minimum. */
-static void check_squares(const float *x, const float *y, uint32_t n)
-{
-    double low = INFINITY, high = -INFINITY, is = 0, allowed = 0;
-    for (uint32_t t = 0; t < n; t++) {
-        low = fmin(low, (double)x[(size_t)t * MAX_D]);
-        high = fmax(high, (double)x[(size_t)t * MAX_D]);
-    }
-    double scale = (high - low + ulp16(low)) / 3 * (1 + 0x1p-10) + 0x1p-24;
-    double rounding = ulp16(low) + 3 * 0x1p-10 * scale + 4 * fmax(fabs(low), fabs(high)) * 0x1p-23;
-    for (uint32_t t = 0; t < n; t++) {
-        double was = x[(size_t)t * MAX_D], code = round((was - low) / scale);
-        double off = fabs(low + code * scale - was) + rounding;
-        is += (y[(size_t)t * MAX_D] - was) * (y[(size_t)t * MAX_D] - was);
-        allowed += off * off;
-    }
-    if (!(is <= allowed)) {
-        fail_msg("squares %.9g, even levels %.9g", is, allowed);
-    }
-}
-
 /* Groups end on multiples of 16 tokens, as evenly as these allow. */
 static void check_per_channel(fovea_kind kind, const float *x, const float *y, uint32_t n,
                               uint32_t d)
@@ -149,12 +127,7 @@ static void check_per_channel(fovea_kind kind, const float *x, const float *y, u
         uint32_t last = FVI_MIN(n, (g + 1) * n_step / n_group * 16);
         assert_true(n < 64 || (last - first >= 64 && last - first < 128));
         for (uint32_t c = 0; c < d; c++) {
-            size_t at = (size_t)first * MAX_D + c;
-            if (bits_of(kind) == 2) {
-                check_squares(x + at, y + at, last - first);
-                continue;
-            }
-            double bound = bound_of(kind, x + at, last - first, MAX_D);
+            double bound = bound_of(kind, x + (size_t)first * MAX_D + c, last - first, MAX_D);
             for (uint32_t t = first; t < last; t++) {
                 check_value(kind, x[(size_t)t * MAX_D + c], y[(size_t)t * MAX_D + c], bound);
             }
