@@ -88,7 +88,7 @@ static bool may_cut(const fvi_recipe *recipe)
 {
     bool merges = fvi_merger_folds(recipe->merger[0]) || fvi_merger_folds(recipe->merger[1]);
     bool drops = recipe->unit != FVI_BUDGET_NONE || recipe->keep[0] > 0 || recipe->keep[1] > 0;
-    return recipe->prefill_cap > 0 && drops && !merges && recipe->reviser == NULL;
+    return recipe->prefill_cap > 0 && drops && !merges && recipe->reviser == NULL && recipe->recall == NULL;
 }
 
 bool fvi_kv_cut_wanted(const fvi_kv_seq *seq, const fvi_recipe *recipe)
@@ -110,7 +110,7 @@ size_t fvi_kv_cut_forecast_bytes(const fvi_kv_seq *seq, const fvi_kv_geom *geom,
     bool first_turn = seq == NULL || fvi_kv_seq_position(seq) == 0;
     size_t fresh = 0, most_fresh = 0, cut = fvi_kv_meta_bytes(raw_bytes(geom)), most_cut = 0;
     for (uint32_t layer = 0; layer < geom->n_layer; layer++) {
-        size_t of_fresh = fvi_kv_layer_worst_bytes(geom, layer, n_token, granule, false);
+        size_t of_fresh = fvi_kv_layer_worst_bytes(geom, layer, n_token, granule, NULL, false);
         size_t of_cut = fvi_kv_plan_layer_bytes(geom, granule, spans, n_span, n_token, first_turn,
                                                 recipe, layer);
         of_cut = FVI_MIN(of_cut, of_fresh);

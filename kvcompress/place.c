@@ -6,7 +6,21 @@
 
 size_t fvi_kv_run_bytes(const fvi_kv_shape *shape, uint32_t n_row)
 {
-    return shape->codec->bytes(n_row, shape->dk, shape->dv);
+    size_t n_bytes = shape->codec->bytes(n_row, shape->dk, shape->dv);
+    if (shape->recall == NULL || n_row == 0) {
+        return n_bytes;
+    }
+    if (n_row > FVI_KV_PAGE) {
+        uint32_t n_page = (n_row - 1) / FVI_KV_PAGE;
+        return n_page * fvi_round_up(fvi_kv_run_bytes(shape, FVI_KV_PAGE), FVI_RUN_ALIGN) +
+               fvi_kv_run_bytes(shape, n_row - n_page * FVI_KV_PAGE);
+    }
+    return fvi_kv_summary_at(shape, n_row) + shape->recall->summary_bytes(shape->dk);
+}
+
+size_t fvi_kv_summary_at(const fvi_kv_shape *shape, uint32_t n_row)
+{
+    return fvi_round_up(shape->codec->bytes(n_row, shape->dk, shape->dv), 2);
 }
 
 size_t fvi_kv_run_place_bytes(const fvi_kv_shape *shape, uint32_t n_row)
@@ -47,7 +61,8 @@ bool fvi_kv_place(const fvi_kv_pool *pool, fvi_kv_cursor *at, const fvi_kv_shape
 {
     while (at->extent != NULL) {
         size_t room = fvi_kv_extent_bytes(pool, at->extent) - at->offset;
-        uint32_t n = fvi_kv_run_fit(shape, n_row, room);
+        uint32_t most = shape->recall != NULL ? FVI_MIN(n_row, FVI_KV_PAGE) : n_row;
+        uint32_t n = fvi_kv_run_fit(shape, most, room);
         if (n > 0) {
             *out = (fvi_kv_piece){.data = at->extent->data + at->offset, .n_row = n};
             at->offset += FVI_MIN(fvi_kv_run_place_bytes(shape, n), room);

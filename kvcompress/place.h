@@ -8,6 +8,7 @@
 #define FOVEA_KVCOMPRESS_PLACE_H
 
 #include "kvcompress/pool.h"
+#include "kvcompress/recall.h"
 #include "sdk/ops/codec.h"
 
 #define FVI_RUN_ALIGN 64
@@ -16,6 +17,7 @@
 typedef struct fvi_kv_shape {
     const fvi_codec *codec;
     uint32_t dk, dv;
+    const fvi_recall *recall; /* set: breaks after every FVI_KV_PAGE rows, a summary behind each piece */
 } fvi_kv_shape;
 
 typedef struct fvi_kv_cursor {
@@ -30,6 +32,8 @@ typedef struct fvi_kv_piece {
 } fvi_kv_piece;
 
 size_t fvi_kv_run_bytes(const fvi_kv_shape *shape, uint32_t n_row);
+/* Where the summary of a piece lies in it. */
+size_t fvi_kv_summary_at(const fvi_kv_shape *shape, uint32_t n_row);
 /* Rounded up to where the next run starts. */
 size_t fvi_kv_run_place_bytes(const fvi_kv_shape *shape, uint32_t n_row);
 /* The most rows, at most n_row, that lie in `room` bytes. */

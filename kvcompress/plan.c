@@ -12,6 +12,21 @@
 
 #define N_BREAK 4 /* pieces that a target in a fragmented pool leaves room for */
 
+/* Whether tokens of the sequence's last turn may go or change their kind. */
+static bool is_cut(const fvi_kv_seq *seq, const fvi_recipe *recipe)
+{
+    if (!fvi_recipe_plans(recipe)) {
+        return false;
+    }
+    uint32_t first = seq->blocks[seq->n_block - 1].turn->first;
+    for (uint32_t i = 0; i < seq->n_span; i++) {
+        if (seq->spans[i].first >= first && seq->spans[i].modality == FOVEA_MODALITY_VISION) {
+            return true;
+        }
+    }
+    return first == 0;
+}
+
 /* The intent for the sequence's last turn; geom: the sequence's or one layer of it. */
 static fovea_status intend_turn(const fvi_kv_seq *seq, const fvi_kv_geom *geom,
                                 const fvi_recipe *recipe, fvi_intent *self, fovea_error *err)
@@ -33,22 +48,15 @@ static fovea_status intend_turn(const fvi_kv_seq *seq, const fvi_kv_geom *geom,
     self->select.geom = geom;
     self->select.recipe = recipe;
     self->select.granule = fvi_kv_pool_granule(seq->pool);
-    return fvi_intend(self, err);
+    FVI_TRY(fvi_intend(self, err));
+    self->keep_all = self->keep_all || !is_cut(seq, recipe);
+    return FOVEA_OK;
 }
 
 bool fvi_kv_plan_wanted(const fvi_kv_seq *seq, const fvi_recipe *recipe)
 {
-    if (!fvi_recipe_plans(recipe) || seq->n_block == 0 ||
-        seq->blocks[seq->n_block - 1].turn == NULL) {
-        return false;
-    }
-    uint32_t first = seq->blocks[seq->n_block - 1].turn->first;
-    for (uint32_t i = 0; i < seq->n_span; i++) {
-        if (seq->spans[i].first >= first && seq->spans[i].modality == FOVEA_MODALITY_VISION) {
-            return true;
-        }
-    }
-    return first == 0;
+    return seq->n_block > 0 && seq->blocks[seq->n_block - 1].turn != NULL &&
+           (recipe->recall != NULL || is_cut(seq, recipe)); /* pages are made of everything */
 }
 
 static uint32_t needs_of(const fvi_recipe *recipe)

@@ -93,7 +93,7 @@ fovea_status fvi_kv_plan_apply(fvi_kv_seq *seq, const fvi_kv_plan *plan)
     }
     workspace space;
     FVI_TRY(take_workspace(seq, plan, &space));
-    fvi_kv_block sealed = {.n_token = plan->n_token};
+    fvi_kv_block sealed = {.n_token = plan->n_token, .recall = seq->recall};
     fovea_status status =
         fvi_kv_turn_new_sealed(seq->alloc, seq->pool, seq->geom, block->turn->first, plan->n_token,
                                plan->kinds, plan->kind, &sealed.turn);
@@ -105,6 +105,7 @@ fovea_status fvi_kv_plan_apply(fvi_kv_seq *seq, const fvi_kv_plan *plan)
         uint32_t n_spare = seq->view_capacity - FVI_MIN(seq->view_capacity, fvi_kv_seq_n_view(seq));
         fvi_kv_turn_unref(seq->alloc, seq->pool, &block->turn);
         *block = sealed;
+        fvi_kv_block_summarise(seq, block);
         status = fvi_kv_seq_set_views(seq, fvi_kv_seq_n_view(seq) + n_spare);
     } else {
         fvi_kv_turn_unref(seq->alloc, seq->pool, &sealed.turn);

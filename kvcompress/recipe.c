@@ -65,6 +65,11 @@ static const char *reviser_name(uint32_t index)
     return fvi_reviser_at(index) != NULL ? fvi_reviser_at(index)->name : NULL;
 }
 
+static const char *recall_name(uint32_t index)
+{
+    return fvi_recall_at(index) != NULL ? fvi_recall_at(index)->name : NULL;
+}
+
 static const struct {
     const char *table;
     const char *(*name)(uint32_t index);
@@ -73,7 +78,8 @@ static const struct {
               {"budgets", budget_name},
               {"kinds", kind_name},
               {"revisers", reviser_name},
-              {"mergers", merger_name}};
+              {"mergers", merger_name},
+              {"recalls", recall_name}};
 
 const char *fovea_recipe_name(const char *table, uint32_t index)
 {
@@ -151,6 +157,8 @@ static void make_revise(fovea_recipe *all, fvi_recipe *out)
     out->cap = all->cap;
     out->evicted = fvi_codec_at(index_of(kind_name, all->evicted));
     out->n_blurred = all->evicted != NULL && all->blurred == 0 ? 4 * all->cap : all->blurred;
+    out->recall = fvi_recall_at(index_of(recall_name, all->recall));
+    out->n_attend = out->recall != NULL && all->attend == 0 ? 256 : all->attend;
     if (all->both.recent <= 0 && (all->both.zeros & FOVEA_RECIPE_ZERO_RECENT) == 0) {
         all->both.recent = reviser != NULL ? reviser->recent : 0.1;
     }
@@ -221,6 +229,7 @@ static fovea_status check(const fvi_recipe *self, const fovea_recipe *given, fov
             self->budget->name);
     }
     FVI_TRY(check_mergers(self, err));
+    FVI_TRY(fvi_recipe_check_recall(self, err));
     return fvi_recipe_check_revise(self, err);
 }
 
@@ -274,7 +283,7 @@ bool fvi_recipe_plans(const fvi_recipe *recipe)
 
 bool fvi_recipe_is_none(const fvi_recipe *recipe)
 {
-    return !fvi_recipe_plans(recipe) && recipe->reviser == NULL;
+    return !fvi_recipe_plans(recipe) && recipe->reviser == NULL && recipe->recall == NULL;
 }
 
 /* ---- public ---- */

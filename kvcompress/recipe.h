@@ -39,6 +39,8 @@ typedef struct fvi_recipe {
     uint32_t cap;               /* tokens of a list while decoding */
     const fvi_codec *evicted;   /* what is evicted is kept so; NULL: it is gone */
     uint32_t n_blurred;         /* tokens of a list that are */
+    const fvi_recall *recall;   /* recall=; NULL: all that is held is attended */
+    uint32_t n_attend;          /* tokens of a list in a step */
     double prefill_cap; /* a finished layer is cut to so many mean budgets (cut.h); 0: never */
 } fvi_recipe;
 
@@ -52,5 +54,7 @@ bool fvi_recipe_plans(const fvi_recipe *recipe);
 /* revisers.c: entries of revisers.def, NULL past the end; whether while= and its keys fit the rest. */
 const fvi_reviser *fvi_reviser_at(uint32_t index);
 fovea_status fvi_recipe_check_revise(const fvi_recipe *recipe, fovea_error *err);
+/* Whether recall= does. */
+fovea_status fvi_recipe_check_recall(const fvi_recipe *recipe, fovea_error *err);
 
 #endif

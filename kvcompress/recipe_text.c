@@ -334,6 +334,8 @@ static const option options[] = {
     {"cap", &a_count, NULL, WHOLE(cap), 0},
     {"evicted", &a_name, "kinds", WHOLE(evicted), 0},
     {"blurred", &a_count, NULL, WHOLE(blurred), 0},
+    {"recall", &a_name, "recalls", WHOLE(recall), 0},
+    {"attend", &a_count, NULL, WHOLE(attend), 0},
     {"prefill.cap", &a_cap, NULL, WHOLE(prefill_cap), FOVEA_RECIPE_ZERO_PREFILL_CAP},
 };
 

@@ -1,4 +1,4 @@
-/* revisers.c - the table of what goes while decoding, and which recipes it goes with.
+/* revisers.c - the table of what goes while decoding, and which recipes it and recall= go with.
  *
  * Called by recipe.c. */
 #include "kvcompress/recipe.h"
@@ -22,6 +22,39 @@ const fvi_reviser *fvi_reviser_at(uint32_t index)
 static bool lies_per_token(const fvi_codec *codec)
 {
     return codec->codes.bits != 0 && !codec->codes.k_channel && !codec->codes.v_channel;
+}
+
+fovea_status fvi_recipe_check_recall(const fvi_recipe *recipe, fovea_error *err)
+{
+    if (recipe->recall == NULL) {
+        return recipe->n_attend == 0
+                   ? FOVEA_OK
+                   : FVI_FAIL(err, FOVEA_ERR_ARG, "recipe: attend= goes with recall=");
+    }
+    if (recipe->n_attend < FVI_KV_ATTEND_LEAST) {
+        return FVI_FAIL(err, FOVEA_ERR_ARG, "recipe: attend=%u: at least %d tokens are wanted",
+                        recipe->n_attend, FVI_KV_ATTEND_LEAST);
+    }
+    if (recipe->reviser != NULL) {
+        return FVI_FAIL(err, FOVEA_ERR_ARG,
+                        "recipe: while= does not go with recall=, which keeps what it gives up");
+    }
+    for (uint32_t m = 0; m < FOVEA_N_MODALITY; m++) {
+        const fvi_codec *codec = recipe->codec[m];
+        if (codec != NULL && codec->codes.bits != 0 && !lies_per_token(codec)) {
+            return FVI_FAIL(
+                err, FOVEA_ERR_ARG,
+                "recipe: %s does not go with recall=: it cannot be cut into pages of %d tokens",
+                codec->name, FVI_KV_PAGE);
+        }
+    }
+    if ((recipe->budget != NULL && recipe->budget->choose != NULL) ||
+        recipe->unit == FVI_BUDGET_PERCENT || recipe->unit == FVI_BUDGET_BYTES) {
+        return FVI_FAIL(err, FOVEA_ERR_ARG,
+                        "recipe: bytes= and budgets that choose kinds do not go with recall=, "
+                        "which counts pages; keep= does");
+    }
+    return FOVEA_OK;
 }
 
 fovea_status fvi_recipe_check_revise(const fvi_recipe *recipe, fovea_error *err)

@@ -40,6 +40,8 @@ void fvi_kv_seq_free(fvi_kv_seq **seq)
     }
     fvi_kv_block_drop(self, &self->tail);
     fvi_kv_seq_drop_views(self);
+    fvi_kv_meta_free(self->alloc, self->pool, self->recall_scratch,
+                     fvi_kv_recall_scratch_bytes(self->geom));
     fvi_kv_meta_free(self->alloc, self->pool, self->blocks,
                      self->block_capacity * sizeof *self->blocks);
     fvi_kv_meta_free(self->alloc, self->pool, self->spans, self->n_span * sizeof *self->spans);
@@ -49,7 +51,7 @@ void fvi_kv_seq_free(fvi_kv_seq **seq)
 /* Copies the tokens of a tail to a chain of its own, with the whole tail's capacity. */
 static fovea_status copy_tail(const fvi_kv_seq *seq, fvi_kv_seq *to)
 {
-    to->tail = (fvi_kv_block){.n_token = FVI_KV_TAIL};
+    to->tail = (fvi_kv_block){.n_token = FVI_KV_TAIL, .recall = seq->tail.recall};
     FVI_TRY(fvi_kv_block_take(seq->pool, seq->geom, &to->tail));
     fvi_kv_block from = seq->tail;
     fvi_kv_block_copy(seq->pool, seq->geom, &to->tail, 0, &from, seq->n_tail);
@@ -65,7 +67,10 @@ fovea_status fvi_kv_seq_fork(const fvi_kv_seq *seq, fvi_kv_seq **out)
     fvi_kv_seq *fork = NULL;
     FVI_TRY(fvi_kv_seq_new(seq->alloc, seq->pool, seq->geom, &fork));
     void *memory;
-    fovea_status status = fvi_kv_seq_set_blocks(fork, seq->block_capacity);
+    fovea_status status = fvi_kv_seq_set_recall(fork, seq->recall, seq->n_attend);
+    if (status >= 0) {
+        status = fvi_kv_seq_set_blocks(fork, seq->block_capacity);
+    }
     if (status >= 0 && seq->lists != NULL) {
         status = fvi_kv_seq_set_views(fork, seq->view_capacity);
     }
@@ -186,8 +191,9 @@ fovea_status fvi_kv_seq_begin_turn(fvi_kv_seq *seq, const fvi_kv_span *spans, ui
     FVI_TRY(fvi_kv_seq_set_blocks(seq, seq->n_block + 2 + blocks_of(n_generate)));
     FVI_TRY(fvi_kv_seq_close_tail(seq));
     uint32_t n_head = fvi_kv_geom_max_kv_head(seq->geom);
-    FVI_TRY(
-        fvi_kv_seq_set_views(seq, fvi_kv_seq_n_view(seq) + n_head * (1 + blocks_of(n_generate))));
+    uint32_t n_page = seq->recall != NULL ? FVI_KV_MERGE / FVI_KV_PAGE : 1; /* of a block */
+    uint32_t n_spare = n_head * (1 + n_page * blocks_of(n_generate));
+    FVI_TRY(fvi_kv_seq_set_views(seq, fvi_kv_seq_n_view(seq) + n_spare));
     fvi_kv_turn *turn;
     FVI_TRY(fvi_kv_turn_new_fresh(seq->alloc, seq->pool, seq->geom, seq->position, n_token, &turn));
     fvi_kv_span *all;

@@ -21,6 +21,7 @@
 #define FOVEA_KVCOMPRESS_SEQ_H
 
 #include "kvcompress/pool.h"
+#include "kvcompress/recall.h"
 #include "kvcompress/tag.h"
 #include "sdk/ops/codec.h"
 
@@ -91,6 +92,13 @@ fovea_status fvi_kv_seq_commit(fvi_kv_seq *seq);
  * bound what they see. */
 const fvi_list_view *fvi_kv_seq_lists(const fvi_kv_seq *seq, uint32_t layer);
 
+/* From now on what is sealed lies in pages, of which fvi_kv_seq_attended chooses n_attend tokens a list;
+ * nothing happens for NULL or a second time. After a failure the sequence must be freed. */
+fovea_status fvi_kv_seq_set_recall(fvi_kv_seq *seq, const fvi_recall *recall, uint32_t n_attend);
+/* fvi_kv_seq_lists, of a sequence that recalls only what these queries of the layer are to attend. */
+const fvi_list_view *fvi_kv_seq_attended(const fvi_kv_seq *seq, uint32_t layer,
+                                         const float *q /* [n_head, dk] */);
+
 /* Where attention to a list is to be added up, in its order, summed over the heads of its group; NULL:
  * nowhere. While a turn is prefilled it has what was held before. */
 float *fvi_kv_seq_mass(const fvi_kv_seq *seq, uint32_t list);
@@ -109,6 +117,10 @@ size_t fvi_kv_seq_growth_bytes(const fvi_kv_seq *seq, uint32_t n_generate);
  * (metadata, fresh runs of all layers, the plan's working space), and of a new sequence if seq is NULL. */
 size_t fvi_kv_forecast_bytes(const fvi_kv_seq *seq, const fvi_kv_geom *geom, size_t granule,
                              uint32_t n_span, uint32_t n_token, uint32_t n_generate);
+
+/* What n_token tokens in pages take at most beside what fvi_kv_forecast_bytes says. */
+size_t fvi_kv_recall_forecast_bytes(const fvi_kv_geom *geom, size_t granule,
+                                    const fvi_recall *recall, uint32_t n_token);
 
 /* Fills everything of the ledger but activation_peak_bytes and what plan.h knows. */
 void fvi_kv_seq_ledger(const fvi_kv_seq *seq, fovea_ledger *out);

@@ -120,10 +120,11 @@ void fvi_kv_rows_skip(fvi_kv_rows *rows, uint32_t n)
 fovea_status fvi_kv_seq_close_tail(fvi_kv_seq *seq)
 {
     if (seq->n_tail > 0) {
-        fvi_kv_block block = {.n_token = seq->n_tail};
+        fvi_kv_block block = {.n_token = seq->n_tail, .recall = seq->recall};
         FVI_TRY(fvi_kv_block_take(seq->pool, seq->geom, &block));
         fvi_kv_seq_note_peak(seq, fvi_kv_chain_bytes(seq->pool, block.chain));
         fvi_kv_block_copy(seq->pool, seq->geom, &block, 0, &seq->tail, seq->n_tail);
+        fvi_kv_block_summarise(seq, &block);
         seq->blocks[seq->n_block++] = block;
     }
     fvi_kv_chain_unref(seq->pool, &seq->tail.chain);
@@ -138,7 +139,7 @@ static fovea_status open_tail(fvi_kv_seq *seq)
     if (seq->n_block == seq->block_capacity) {
         FVI_TRY(fvi_kv_seq_set_blocks(seq, seq->block_capacity + 4));
     }
-    fvi_kv_block tail = {.n_token = FVI_KV_TAIL};
+    fvi_kv_block tail = {.n_token = FVI_KV_TAIL, .recall = seq->recall};
     FVI_TRY(fvi_kv_block_take(seq->pool, seq->geom, &tail));
     uint32_t n_view = fvi_kv_seq_n_view(seq) + tail.n_view;
     if (n_view > seq->view_capacity) {
@@ -190,11 +191,11 @@ static void merge_blocks(fvi_kv_seq *seq)
 {
     while (seq->n_block >= 2) {
         fvi_kv_block *a = &seq->blocks[seq->n_block - 2], *b = a + 1;
-        if (a->turn != NULL || a->slots != NULL || a->n_token != b->n_token ||
+        if (a->turn != NULL || a->slots != NULL || a->recall != b->recall || a->n_token != b->n_token ||
             2 * a->n_token > FVI_KV_MERGE) {
             return;
         }
-        fvi_kv_block both = {.n_token = 2 * a->n_token};
+        fvi_kv_block both = {.n_token = 2 * a->n_token, .recall = a->recall};
         if (fvi_kv_block_take(seq->pool, seq->geom, &both) < 0) {
             return;
         }
@@ -229,6 +230,7 @@ fovea_status fvi_kv_seq_commit(fvi_kv_seq *seq)
         seq->tail = (fvi_kv_block){.n_token = 0};
         seq->n_tail = 0;
         merge_blocks(seq);
+        fvi_kv_block_summarise(seq, &seq->blocks[seq->n_block - 1]);
     }
     return FOVEA_OK;
 }

@@ -15,6 +15,7 @@
 typedef struct fvi_kv_block {
     fvi_kv_turn *turn;    /* NULL: generated tokens or slots */
     fvi_kv_slots *slots;  /* of the first block alone, or NULL */
+    const fvi_recall *recall; /* set: it lies in pages with summaries */
     fvi_kv_extent *chain; /* of generated tokens, runs in the order of lists */
     uint32_t n_token;
     uint32_t n_view;    /* views to hold for it: most pieces of a layer */
@@ -42,6 +43,9 @@ struct fvi_kv_seq {
     fvi_kv_block tail;    /* chain NULL: none */
     fvi_list_view *lists; /* [most KV heads of a layer], behind it runs[view_capacity] */
     size_t peak_bytes;
+    const fvi_recall *recall; /* what is sealed from now on lies in pages; NULL: it does not */
+    uint32_t n_attend;
+    float *recall_scratch;    /* fvi_kv_recall_scratch_bytes, NULL without recall */
 };
 
 /* ---- walking (seq_lists.c) ---- */
@@ -71,6 +75,16 @@ void fvi_kv_seq_drop_views(fvi_kv_seq *seq);
 size_t fvi_kv_seq_view_bytes(const fvi_kv_seq *seq);
 /* Views that the blocks and the tail take. */
 uint32_t fvi_kv_seq_n_view(const fvi_kv_seq *seq);
+
+/* ---- pages (recall.c) ---- */
+size_t fvi_kv_recall_scratch_bytes(const fvi_kv_geom *geom);
+/* Writes the summaries of a block's pages; nothing for a block without. */
+void fvi_kv_block_summarise(const fvi_kv_seq *seq, fvi_kv_block *block);
+float fvi_kv_page_bound(const fvi_kv_shape *shape, const fvi_kv_piece *page, const float *q,
+                        uint32_t group);
+/* Leaves in a list what its bounds [n_run] promise most of, at most n_attend tokens, and what is always
+ * attended (INFINITY); the runs are the list's own. */
+void fvi_kv_list_recall(fvi_list_view *list, fvi_run_view *runs, float *bound, uint32_t n_attend);
 
 /* ---- rows (seq_decode.c) ---- */
 /* A place in the runs of one list, read or written row by row. */
@@ -107,7 +121,7 @@ void fvi_kv_seq_note_peak(fvi_kv_seq *seq, size_t extra);
 /* The most bytes that n_token tokens of a layer take, every granule a piece of its own, every kind as large as
  * the largest. */
 size_t fvi_kv_layer_worst_bytes(const fvi_kv_geom *geom, uint32_t layer, uint32_t n_token,
-                                size_t granule, bool base_only);
+                                size_t granule, const fvi_recall *recall, bool base_only);
 /* Metadata of a sequence with one prompt turn, beside the turn's own. */
 size_t fvi_kv_seq_fixed_bytes(const fvi_kv_geom *geom, uint32_t n_span, uint32_t n_kind);
 /* What one more turn adds to that. */

@@ -10,10 +10,12 @@
 
 size_t fvi_kv_seq_bytes(const fvi_kv_seq *seq)
 {
-    size_t n_bytes = fvi_kv_meta_bytes(sizeof *seq) +
-                     fvi_kv_meta_bytes(seq->n_span * sizeof *seq->spans) +
-                     fvi_kv_meta_bytes(seq->block_capacity * sizeof *seq->blocks) +
-                     fvi_kv_seq_view_bytes(seq) + fvi_kv_chain_bytes(seq->pool, seq->tail.chain);
+    size_t n_bytes =
+        fvi_kv_meta_bytes(sizeof *seq) + fvi_kv_meta_bytes(seq->n_span * sizeof *seq->spans) +
+        fvi_kv_meta_bytes(seq->block_capacity * sizeof *seq->blocks) +
+        (seq->recall_scratch != NULL ? fvi_kv_meta_bytes(fvi_kv_recall_scratch_bytes(seq->geom))
+                                     : 0) +
+        fvi_kv_seq_view_bytes(seq) + fvi_kv_chain_bytes(seq->pool, seq->tail.chain);
     for (uint32_t i = 0; i < seq->n_block; i++) {
         const fvi_kv_block *block = &seq->blocks[i];
         n_bytes += fvi_kv_chain_bytes(seq->pool, block->chain);
@@ -59,33 +61,37 @@ size_t fvi_kv_seq_turn_bytes(const fvi_kv_geom *geom, uint32_t n_span, uint32_t 
 /* ---- forecasts: every granule a piece of its own, every kind as large as the largest ---- */
 
 size_t fvi_kv_layer_worst_bytes(const fvi_kv_geom *geom, uint32_t layer, uint32_t n_token,
-                                size_t granule, bool base_only)
+                                size_t granule, const fvi_recall *recall, bool base_only)
 {
     size_t worst = 0;
     for (uint32_t i = 0; fvi_codec_at(i) != NULL; i++) {
         const fvi_codec *codec = fvi_codec_at(i);
         if (codec->kind == geom->base || (codec->kind != FOVEA_KIND_F32 && !base_only)) {
             fvi_kv_shape shape = fvi_kv_shape_of(geom, layer, codec);
+            shape.recall = recall;
             worst = FVI_MAX(worst, fvi_kv_run_worst_bytes(&shape, n_token, granule));
         }
     }
     return worst * geom->layers[layer].n_kv_head;
 }
 
-static size_t worst_token_bytes(const fvi_kv_geom *geom, uint32_t n_token, size_t granule)
+static size_t worst_token_bytes(const fvi_kv_geom *geom, uint32_t n_token, size_t granule,
+                                const fvi_recall *recall)
 {
     size_t n_bytes = 0;
     for (uint32_t layer = 0; layer < geom->n_layer; layer++) {
-        n_bytes += fvi_kv_layer_worst_bytes(geom, layer, n_token, granule, true);
+        n_bytes += fvi_kv_layer_worst_bytes(geom, layer, n_token, granule, recall, true);
     }
     return n_bytes;
 }
 
-static uint32_t worst_views(const fvi_kv_geom *geom, uint32_t n_token, size_t granule)
+static uint32_t worst_views(const fvi_kv_geom *geom, uint32_t n_token, size_t granule,
+                            const fvi_recall *recall)
 {
     uint32_t worst = 0;
     for (uint32_t layer = 0; layer < geom->n_layer; layer++) {
         fvi_kv_shape shape = fvi_kv_shape_of(geom, layer, fvi_codec_of(geom->base));
+        shape.recall = recall;
         uint32_t n = fvi_kv_run_worst_pieces(&shape, n_token, granule) + FOVEA_N_KIND;
         worst = FVI_MAX(worst, n * geom->layers[layer].n_kv_head);
     }
@@ -97,11 +103,12 @@ size_t fvi_kv_forecast_bytes(const fvi_kv_seq *seq, const fvi_kv_geom *geom, siz
 {
     uint32_t n_list = fvi_kv_geom_n_list(geom);
     uint32_t n_block = n_generate / FVI_KV_MERGE + 8;
-    uint32_t n_view = worst_views(geom, n_token, granule) + n_block * fvi_kv_geom_max_kv_head(geom);
+    uint32_t n_view =
+        worst_views(geom, n_token, granule, NULL) + n_block * fvi_kv_geom_max_kv_head(geom);
     uint32_t n_all_span = n_span + 1;
     size_t n_bytes = 0, worst = 0;
     for (uint32_t layer = 0; layer < geom->n_layer; layer++) {
-        size_t layer_bytes = fvi_kv_layer_worst_bytes(geom, layer, n_token, granule, false);
+        size_t layer_bytes = fvi_kv_layer_worst_bytes(geom, layer, n_token, granule, NULL, false);
         n_bytes += layer_bytes;
         worst = FVI_MAX(worst, layer_bytes);
     }
@@ -113,11 +120,22 @@ size_t fvi_kv_forecast_bytes(const fvi_kv_seq *seq, const fvi_kv_geom *geom, siz
         n_block += seq->n_block;
         n_view += fvi_kv_seq_n_view(seq);
         n_all_span += seq->n_span;
-        n_bytes += seq->n_tail > 0 ? worst_token_bytes(geom, seq->n_tail, granule) : 0;
+        n_bytes += seq->n_tail > 0 ? worst_token_bytes(geom, seq->n_tail, granule, seq->recall) : 0;
     }
     return n_bytes + fvi_kv_meta_bytes(n_all_span * sizeof(fvi_kv_span)) +
            fvi_kv_meta_bytes(n_block * sizeof(fvi_kv_block)) +
            2 * fvi_kv_meta_bytes(prompt_view_bytes(geom, n_view));
+}
+
+size_t fvi_kv_recall_forecast_bytes(const fvi_kv_geom *geom, size_t granule,
+                                    const fvi_recall *recall, uint32_t n_token)
+{
+    size_t n_bytes = fvi_kv_meta_bytes(fvi_kv_recall_scratch_bytes(geom));
+    for (uint32_t layer = 0; layer < geom->n_layer; layer++) {
+        n_bytes += fvi_kv_layer_worst_bytes(geom, layer, n_token, granule, recall, false);
+    }
+    uint32_t n_view = worst_views(geom, n_token, granule, recall);
+    return n_bytes + 2 * fvi_kv_meta_bytes(n_view * (sizeof(fvi_run_view) + sizeof(float)));
 }
 
 size_t fvi_kv_seq_growth_bytes(const fvi_kv_seq *seq, uint32_t n_generate)
@@ -132,7 +150,7 @@ size_t fvi_kv_seq_growth_bytes(const fvi_kv_seq *seq, uint32_t n_generate)
         return fvi_kv_slots_growth_bytes(seq, n_generate);
     }
     uint64_t n_new = (n_filled - 1) / FVI_KV_TAIL + 1 - (seq->tail.chain != NULL ? 1 : 0);
-    size_t n_bytes = n_new * worst_token_bytes(geom, FVI_KV_TAIL, granule);
+    size_t n_bytes = n_new * worst_token_bytes(geom, FVI_KV_TAIL, granule, seq->recall);
     if (n_filled >= FVI_KV_TAIL) { /* the longest merge that can come */
         uint64_t n_run = n_filled;
         for (uint32_t i = seq->n_block; i-- > 0 && seq->blocks[i].turn == NULL;) {
@@ -142,13 +160,16 @@ size_t fvi_kv_seq_growth_bytes(const fvi_kv_seq *seq, uint32_t n_generate)
         while (n_merge > n_run) {
             n_merge /= 2;
         }
-        n_bytes += worst_token_bytes(geom, n_merge, granule);
+        n_bytes += worst_token_bytes(geom, n_merge, granule, seq->recall);
     }
-    uint32_t n_view = fvi_kv_seq_n_view(seq) +
-                      worst_views(geom, (uint32_t)FVI_MIN(n_filled, UINT32_MAX / 2), granule) +
-                      4 * fvi_kv_geom_max_kv_head(geom);
+    uint32_t n_view =
+        fvi_kv_seq_n_view(seq) +
+        worst_views(geom, (uint32_t)FVI_MIN(n_filled, UINT32_MAX / 2), granule, seq->recall) +
+        4 * fvi_kv_geom_max_kv_head(geom);
     uint64_t n_block = seq->n_block + n_new + 4;
-    return n_bytes + fvi_kv_meta_bytes(prompt_view_bytes(geom, n_view)) +
+    size_t view_bytes =
+        prompt_view_bytes(geom, n_view) + (seq->recall != NULL ? n_view * sizeof(float) : 0);
+    return n_bytes + fvi_kv_meta_bytes(view_bytes) +
            (n_block > seq->block_capacity ? fvi_kv_meta_bytes(n_block * sizeof(fvi_kv_block)) : 0);
 }
 

@@ -8,6 +8,8 @@
 
 #include "kvcompress/codecs.h"
 
+#include <math.h>
+
 uint32_t fvi_kv_geom_n_list(const fvi_kv_geom *geom)
 {
     return fvi_kv_geom_first_list(geom, geom->n_layer);
@@ -93,7 +95,9 @@ fvi_kv_shape fvi_kv_block_shape(const fvi_kv_geom *geom, const fvi_kv_block *blo
     const fvi_codec *codec = block->turn != NULL    ? block->turn->codec[nth]
                              : block->slots != NULL ? block->slots->codec[nth]
                                                     : fvi_codec_of(geom->base);
-    return fvi_kv_shape_of(geom, layer, codec);
+    fvi_kv_shape shape = fvi_kv_shape_of(geom, layer, codec);
+    shape.recall = block->recall;
+    return shape;
 }
 
 size_t fvi_kv_block_layer_bytes(const fvi_kv_geom *geom, const fvi_kv_block *block, uint32_t layer)
@@ -173,9 +177,16 @@ static fvi_run_view *run_views(const fvi_kv_seq *seq)
     return (fvi_run_view *)(void *)(seq->lists + fvi_kv_geom_max_kv_head(seq->geom));
 }
 
-static size_t view_bytes(const fvi_kv_geom *geom, uint32_t n_view)
+/* With recall, a bound for each view behind the views. */
+static float *bounds(const fvi_kv_seq *seq)
 {
-    return fvi_kv_geom_max_kv_head(geom) * sizeof(fvi_list_view) + n_view * sizeof(fvi_run_view);
+    return seq->recall != NULL ? (float *)(void *)(run_views(seq) + seq->view_capacity) : NULL;
+}
+
+static size_t view_bytes(const fvi_kv_seq *seq, uint32_t n_view)
+{
+    return fvi_kv_geom_max_kv_head(seq->geom) * sizeof(fvi_list_view) +
+           n_view * (sizeof(fvi_run_view) + (seq->recall != NULL ? sizeof(float) : 0));
 }
 
 fovea_status fvi_kv_seq_set_views(fvi_kv_seq *seq, uint32_t n_view)
@@ -184,9 +195,9 @@ fovea_status fvi_kv_seq_set_views(fvi_kv_seq *seq, uint32_t n_view)
         return FOVEA_OK;
     }
     void *memory;
-    FVI_TRY(fvi_kv_meta_new(seq->alloc, seq->pool, view_bytes(seq->geom, n_view), &memory));
-    fvi_kv_seq_note_peak(seq, fvi_kv_meta_bytes(view_bytes(seq->geom, n_view)));
-    fvi_kv_meta_free(seq->alloc, seq->pool, seq->lists, view_bytes(seq->geom, seq->view_capacity));
+    FVI_TRY(fvi_kv_meta_new(seq->alloc, seq->pool, view_bytes(seq, n_view), &memory));
+    fvi_kv_seq_note_peak(seq, fvi_kv_meta_bytes(view_bytes(seq, n_view)));
+    fvi_kv_meta_free(seq->alloc, seq->pool, seq->lists, view_bytes(seq, seq->view_capacity));
     seq->lists = memory;
     seq->view_capacity = n_view;
     return FOVEA_OK;
@@ -194,14 +205,14 @@ fovea_status fvi_kv_seq_set_views(fvi_kv_seq *seq, uint32_t n_view)
 
 void fvi_kv_seq_drop_views(fvi_kv_seq *seq)
 {
-    fvi_kv_meta_free(seq->alloc, seq->pool, seq->lists, view_bytes(seq->geom, seq->view_capacity));
+    fvi_kv_meta_free(seq->alloc, seq->pool, seq->lists, view_bytes(seq, seq->view_capacity));
     seq->lists = NULL;
     seq->view_capacity = 0;
 }
 
 size_t fvi_kv_seq_view_bytes(const fvi_kv_seq *seq)
 {
-    return seq->lists == NULL ? 0 : fvi_kv_meta_bytes(view_bytes(seq->geom, seq->view_capacity));
+    return seq->lists == NULL ? 0 : fvi_kv_meta_bytes(view_bytes(seq, seq->view_capacity));
 }
 
 uint32_t fvi_kv_seq_n_view(const fvi_kv_seq *seq)
@@ -213,57 +224,78 @@ uint32_t fvi_kv_seq_n_view(const fvi_kv_seq *seq)
     return n_view;
 }
 
-/* Appends the views of what a block has in one list; n_tail bounds the rows of a tail. */
-static fvi_run_view *list_block(const fvi_kv_seq *seq, fvi_kv_block *block, uint32_t layer,
-                                uint32_t list, uint32_t n_tail, fvi_kv_cursor *at,
-                                fvi_run_view *view)
+/* The views of one list under way. */
+typedef struct listing {
+    const fvi_kv_seq *seq;
+    uint32_t layer, list;
+    fvi_run_view *view; /* the next one */
+    const float *q;     /* [group, dk], or NULL: pages are not weighed */
+    uint32_t group;
+} listing;
+
+/* Appends the views of what a block has in the list; n_tail bounds the rows of a tail. */
+static void list_block(listing *self, fvi_kv_block *block, uint32_t n_tail, fvi_kv_cursor *at)
 {
+    const fvi_kv_seq *seq = self->seq;
     for (uint32_t nth = 0; nth < fvi_kv_block_n_run(block); nth++) {
-        uint32_t n_visible = FVI_MIN(n_tail, fvi_kv_block_visible(block, list, nth));
-        fvi_kv_shape shape = fvi_kv_block_shape(seq->geom, block, layer, nth);
-        uint32_t n_left = fvi_kv_block_rows(block, list, nth);
+        uint32_t n_visible = FVI_MIN(n_tail, fvi_kv_block_visible(block, self->list, nth));
+        fvi_kv_shape shape = fvi_kv_block_shape(seq->geom, block, self->layer, nth);
+        uint32_t n_left = fvi_kv_block_rows(block, self->list, nth);
         fvi_kv_piece piece;
         while (n_left > 0 && fvi_kv_place(seq->pool, at, &shape, n_left, &piece)) {
             uint32_t n_token = FVI_MIN(piece.n_row, n_visible);
             n_left -= piece.n_row;
             n_visible -= n_token;
-            if (n_token > 0) {
-                *view++ = (fvi_run_view){.data = piece.data,
-                                         .codec = shape.codec,
-                                         .n_token = n_token,
-                                         .capacity = piece.n_row};
+            if (n_token == 0) {
+                continue;
             }
+            if (self->q != NULL) { /* a tail has no summaries yet */
+                bool is_page = shape.recall != NULL && n_tail == UINT32_MAX;
+                bounds(seq)[self->view - run_views(seq)] =
+                    is_page ? fvi_kv_page_bound(&shape, &piece, self->q, self->group) : INFINITY;
+            }
+            *self->view++ = (fvi_run_view){.data = piece.data,
+                                           .codec = shape.codec,
+                                           .n_token = n_token,
+                                           .capacity = piece.n_row};
         }
     }
-    return view;
 }
 
-const fvi_list_view *fvi_kv_seq_lists(const fvi_kv_seq *seq, uint32_t layer)
+/* q: of all heads, or NULL: everything is listed. */
+static const fvi_list_view *make_lists(const fvi_kv_seq *seq, uint32_t layer, const float *q)
 {
     if (seq->lists == NULL) {
         return NULL;
     }
-    uint32_t first = fvi_kv_geom_first_list(seq->geom, layer);
-    uint32_t n_head = seq->geom->layers[layer].n_kv_head;
+    const fvi_kv_layer_geom *dims = &seq->geom->layers[layer];
     uint32_t n_tail = seq->n_tail + (layer < seq->n_appended ? 1 : 0);
-    fvi_run_view *view = run_views(seq);
+    listing at = {.seq = seq,
+                  .layer = layer,
+                  .list = fvi_kv_geom_first_list(seq->geom, layer),
+                  .view = run_views(seq),
+                  .q = q,
+                  .group = dims->n_head / dims->n_kv_head};
     for (uint32_t i = 0; i < seq->n_block; i++) {
         fvi_kv_block *block = &seq->blocks[i];
         block->walk = fvi_kv_block_start(seq->pool, seq->geom, block, layer);
     }
     fvi_kv_block tail = seq->tail;
     fvi_kv_cursor at_tail = fvi_kv_block_start(seq->pool, seq->geom, &tail, layer);
-    for (uint32_t head = 0; head < n_head; head++) {
-        fvi_list_view *list = &seq->lists[head];
-        *list = (fvi_list_view){.runs = view};
+    for (uint32_t head = 0; head < dims->n_kv_head; head++, at.list++) {
+        fvi_run_view *runs = at.view;
         for (uint32_t i = 0; i < seq->n_block; i++) {
-            fvi_kv_block *block = &seq->blocks[i];
-            view = list_block(seq, block, layer, first + head, UINT32_MAX, &block->walk, view);
+            list_block(&at, &seq->blocks[i], UINT32_MAX, &seq->blocks[i].walk);
         }
-        view = list_block(seq, &tail, layer, first + head, n_tail, &at_tail, view);
-        list->n_run = (uint32_t)(view - list->runs);
+        list_block(&at, &tail, n_tail, &at_tail);
+        fvi_list_view *list = &seq->lists[head];
+        *list = (fvi_list_view){.runs = runs, .n_run = (uint32_t)(at.view - runs)};
         for (uint32_t i = 0; i < list->n_run; i++) {
             list->n_token += list->runs[i].n_token;
+        }
+        if (q != NULL) {
+            fvi_kv_list_recall(list, runs, bounds(seq) + (runs - run_views(seq)), seq->n_attend);
+            at.q += (size_t)at.group * dims->dk;
         }
     }
     for (uint32_t i = 0; i < seq->n_block; i++) {
@@ -274,4 +306,14 @@ const fvi_list_view *fvi_kv_seq_lists(const fvi_kv_seq *seq, uint32_t layer)
         }
     }
     return seq->lists;
+}
+
+const fvi_list_view *fvi_kv_seq_lists(const fvi_kv_seq *seq, uint32_t layer)
+{
+    return make_lists(seq, layer, NULL);
+}
+
+const fvi_list_view *fvi_kv_seq_attended(const fvi_kv_seq *seq, uint32_t layer, const float *q)
+{
+    return make_lists(seq, layer, seq->recall != NULL ? q : NULL);
 }

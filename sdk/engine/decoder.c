@@ -321,6 +321,7 @@ fovea_status fvi_decode_step(fvi_decoder *self, const fvi_decode_row *rows, uint
     const fvi_decoder_config *c = &self->model->config;
     uint32_t half = c->head_dim / 2;
     size_t kv_width = (size_t)c->n_kv_head * c->head_dim;
+    size_t q_width = (size_t)c->n_head * c->head_dim;
     for (uint32_t i = 0; i < n_row; i++) {
         fvi_decoder_embed(self, rows[i].token, self->x + (size_t)i * c->hidden);
         rotary_row(self, fvi_kv_seq_position(rows[i].seq), self->cosine + (size_t)i * half,
@@ -331,7 +332,7 @@ fovea_status fvi_decode_step(fvi_decoder *self, const fvi_decode_row *rows, uint
         FVI_TRY(project_qkv(self, layer, self->x, self->cosine, self->sine, n_row, FVI_ROWS_DECODE));
         for (uint32_t i = 0; i < n_row; i++) {
             FVI_TRY(fvi_kv_seq_append(rows[i].seq, l, self->k + i * kv_width, self->v + i * kv_width));
-            memcpy(self->lists + (size_t)i * c->n_kv_head, fvi_kv_seq_lists(rows[i].seq, l),
+            memcpy(self->lists + (size_t)i * c->n_kv_head, fvi_kv_seq_attended(rows[i].seq, l, self->q + i * q_width),
                    c->n_kv_head * sizeof *self->lists);
             for (uint32_t h = 0; h < c->n_kv_head; h++) {
                 self->mass[i * c->n_kv_head + h] =

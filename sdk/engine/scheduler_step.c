@@ -208,6 +208,10 @@ size_t fvi_request_need(const fvi_scheduler *self, const fvi_request *request)
                 fvi_kv_slots_forecast_bytes(geom, granule, recipe,
                                             n_held + n_token + n_generate);
     }
+    if (recipe->recall != NULL) {
+        before += fvi_kv_recall_forecast_bytes(geom, fvi_kv_pool_granule(self->pool), recipe->recall,
+                                               n_token + n_generate);
+    }
     return FVI_MAX(before, after);
 }
 
@@ -235,6 +239,7 @@ static fovea_status start(fvi_scheduler *self, fvi_request *request)
         FVI_TRY(fvi_kv_seq_new(self->alloc, self->pool, &model->geom, &timeline->seq));
         fvi_timeline_link(self, timeline);
     }
+    FVI_TRY(fvi_kv_seq_set_recall(timeline->seq, timeline->recipe.recall, timeline->recipe.n_attend));
     fvi_free(self->alloc, timeline->hidden);
     timeline->hidden = NULL;
     FVI_TRY(fvi_kv_seq_begin_turn(timeline->seq, request->turn.spans, request->turn.n_span,
@@ -456,7 +461,10 @@ fovea_status fvi_timeline_plan(fvi_scheduler *self, fvi_timeline *timeline, cons
     (void)self;
     const fvi_recipe *recipe = &timeline->recipe;
     fvi_kv_plan *plan = NULL;
-    fovea_status status = FOVEA_OK;
+    fovea_status status = fvi_kv_seq_set_recall(timeline->seq, recipe->recall, recipe->n_attend);
+    if (status < 0) {
+        return FVI_FAIL(err, status, "the tables of recall= do not fit the KV pool");
+    }
     if (fvi_kv_plan_wanted(timeline->seq, recipe)) {
         FVI_TRY(fvi_kv_plan_make(timeline->seq, recipe, obs, &plan, err));
         timeline->floor_bytes = plan->floor_bytes;

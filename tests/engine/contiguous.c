@@ -137,3 +137,9 @@ const fvi_list_view *fvi_kv_seq_lists(const fvi_kv_seq *seq, uint32_t layer)
 {
     return seq->lists + list_of(seq, layer, 0);
 }
+
+const fvi_list_view *fvi_kv_seq_attended(const fvi_kv_seq *seq, uint32_t layer, const float *q)
+{
+    (void)q;
+    return fvi_kv_seq_lists(seq, layer);
+}

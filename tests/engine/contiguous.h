@@ -12,6 +12,8 @@
 #define fvi_kv_seq_write contiguous_write
 #define fvi_kv_seq_lists contiguous_lists
 #define fvi_kv_seq_mass contiguous_mass
+#define fvi_kv_seq_attended contiguous_attended
+
 #define fvi_kv_seq_end_turn contiguous_end_turn
 #define fvi_kv_seq_append contiguous_append
 #define fvi_kv_seq_begin_turn contiguous_begin_turn

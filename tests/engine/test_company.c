@@ -27,7 +27,7 @@ typedef struct record {
 
 static const char *const recipes[] = {"none", "vl-cache:keep=0.2", "vl-cache:bytes=15%,vision=int4",
                                       "random:keep=0.5,vision=int8", "streaming:keep=0.3",
-                                      "while=h2o,cap=40,evicted=int2,blurred=30"};
+                                      "while=h2o,cap=40,evicted=int2,blurred=30", "quest:attend=64"};
 static const char *const pictures[N_PICTURE] = {"shapes.png", "kites.png", "many.png", "wide.jpg"};
 
 static fovea_image *images[N_PICTURE];

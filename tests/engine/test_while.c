@@ -145,9 +145,9 @@ static void test_wide_cap_is_none(void **state)
     fovea_session *session = new_session("none", 0);
     ask(session, true, 24, &none);
     fovea_session_free(&session);
-    static const char *const recipes[] = {"while=h2o,cap=2000",
-                                          "while=streaming,cap=2000,evicted=int2"};
-    for (uint32_t i = 0; i < 2; i++) {
+    static const char *const recipes[] = {
+        "while=h2o,cap=2000", "while=streaming,cap=2000,evicted=int2", "recall=quest,attend=2000"};
+    for (uint32_t i = 0; i < 3; i++) {
         session = new_session(recipes[i], 0);
         ask(session, true, 24, &wide);
         assert_memory_equal(wide.ids, none.ids, none.n * sizeof *none.ids);

@@ -47,17 +47,19 @@ static void finish(talk *self, uint32_t n_token)
     fovea_session_free(&self->session);
 }
 
-/* Allocator calls of three requests with answers of n_token tokens. */
+/* Allocator calls of four requests with answers of n_token tokens. */
 static uint64_t count_calls(fault_alloc *f, fovea_engine *engine, fovea_image *image, uint32_t n_token)
 {
-    talk full, compressed, capped;
+    talk full, compressed, capped, paged;
     fault_alloc_arm(f, 0);
     start(engine, image, "none", n_token, &full);
     start(engine, image, "vl-cache:keep=0.2,vision=int4", n_token, &compressed);
     start(engine, image, "while=h2o,cap=32,evicted=int2,blurred=16", n_token, &capped);
+    start(engine, image, "recall=quest,attend=64", n_token, &paged);
     finish(&full, n_token);
     finish(&compressed, n_token);
     finish(&capped, n_token);
+    finish(&paged, n_token);
     return f->n_alloc;
 }
 

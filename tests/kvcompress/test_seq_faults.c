@@ -41,6 +41,7 @@ static fovea_status plan_turn(const fovea_alloc *alloc, fvi_kv_seq *seq, const l
     fvi_kv_obs *obs = NULL;
     fvi_kv_plan *plan = NULL;
     FVI_TRY(fvi_recipe_parse(text, &recipe, NULL));
+    FVI_TRY(fvi_kv_seq_set_recall(seq, recipe.recall, recipe.n_attend));
     uint32_t needs = fvi_kv_plan_needs(seq, &recipe);
     fovea_status status = fvi_kv_obs_new(alloc, &how->g.geom, how->prompt.n_token, needs, &obs);
     if (status >= 0) {
@@ -121,7 +122,8 @@ static fovea_status live(const fovea_alloc *alloc, void *arg)
         status = fvi_kv_seq_fork(seq, &fork);
     }
     if (status >= 0) {
-        status = plan_turn(alloc, fork, how, "vl-cache:keep=0.3,vision=int4,vision.merge=cam");
+        status = plan_turn(alloc, fork, how,
+                           "vl-cache:keep=0.3,vision=int4,vision.merge=cam,recall=quest");
     }
     if (status >= 0) {
         status = plan_turn(alloc, seq, how, "random:bytes=50%");

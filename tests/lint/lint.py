@@ -51,6 +51,7 @@ TABLES = {
     "kvcompress/codecs.def": "kvcompress/codec_",
     "kvcompress/mergers.def": "kvcompress/merge_",
     "kvcompress/revisers.def": "kvcompress/revise_",
+    "kvcompress/recalls.def": "kvcompress/recall_",
     "kvcompress/planes.def": None,
     "kvcompress/recipes.def": None,
     "sdk/model/templates.def": None,
@@ -197,7 +198,7 @@ def switches(tree):
     codecs and kernels: adding one is one file and one line."""
     owners = {}  # scorers, budgets and revisers may share a name (cake, h2o)
     for table in ("sdk/engine/families.def", "vision/encoders.def", "kvcompress/scorers.def",
-                  "kvcompress/budgets.def", "kvcompress/revisers.def"):
+                  "kvcompress/budgets.def", "kvcompress/revisers.def", "kvcompress/recalls.def"):
         if (tree.root / table).exists():
             for entry in re.findall(r"^[A-Z_]+\(\s*([a-z0-9_]+)", tree.text(table), flags=re.M):
                 owners.setdefault(entry, []).append(f"{TABLES[table]}{entry}.c")

@@ -52,6 +52,12 @@
  *                     or bytes= (default 2, at least 1.25), and the plan shares the exact total out under
  *                     these caps: the prompt is never held whole. none: the plan is made only at the
  *                     end, as it is with while= and where evicted tokens are merged
+ *   recall=quest, attend=N
+ *                     keep everything and attend to a part while decoding: a list lies in pages of 16 tokens,
+ *                     of which each step reads those whose keys may answer its queries best, first and latest
+ *                     page always, at most N tokens (default 256, least 64); another step may read others.
+ *                     Summaries are 4 bytes for each key channel and page, and count as payload. keep= and
+ *                     kinds per token go with it, bytes= and while= do not
  * text.KEY= and vision.KEY= say the same of one modality: kind (vision= stands for vision.kind=), recent (a
  * window of that modality's own latest tokens; text's comes first), protect and merge. They beat KEY=
  * wherever they stand; KEY= beats what a preset says of either.
@@ -65,8 +71,8 @@
  * the lower position stays.
  * Presets: none, streaming, random, vl-cache; fovea (our own; bytes= only, it chooses kinds itself); by
  * published methods: snapkv, h2o, tova, l2, keydiff, expected, criticalkv, fastgen, pyramidkv, adakv, cake,
- * meda, prefixkv, look-m, d2o (kvcompress/recipes.def says what each stands for, kvcompress/README.md what
- * scores and budgets compute and cost).
+ * meda, prefixkv, look-m, d2o, quest (kvcompress/recipes.def says what each stands for, kvcompress/README.md
+ * what scores and budgets compute and cost).
  *
  * Every size is what is really held: payload, scales, slack of blocks and metadata. `full_bytes`, the
  * f16 cache of the same prompt, is the one nominal figure and is named so.
@@ -119,6 +125,9 @@ typedef struct fovea_recipe {
     const char *evicted;
     uint32_t cap, blurred;
     double prefill_cap;
+    const char *recall;
+    uint32_t attend;
+    uint32_t reserved; /* 0 */
 } fovea_recipe;
 
 /* The text as a struct; names are static memory. */
@@ -132,7 +141,7 @@ FOVEA_API fovea_status fovea_recipe_format(const fovea_recipe *recipe, char *tex
 FOVEA_API fovea_status fovea_recipe_check(const char *recipe, fovea_error *err);
 
 /* Lists the names in a table, one call per name: table is "presets", "scores", "budgets", "kinds",
- * "revisers", "mergers".
+ * "revisers", "mergers", "recalls".
  * NULL when the table is unknown or index is past its end. Static memory. */
 FOVEA_API const char *fovea_recipe_name(const char *table, uint32_t index);
 
