@@ -96,7 +96,7 @@ static void fill_hay(hay *self)
         for (uint32_t c = 0; c < D; c++) {
             float k = 0.3f * rng_float(&r), v = rng_float(&r);
             k += t == NEEDLE ? 2 * self->u[c] : 0;
-            k += t % 37 == 5 ? self->w[c] : 0; /* what the first question finds */
+            k += t % 37 == 30 ? self->w[c] : 0; /* what the first question finds */
             v = t == NEEDLE ? 3 : v;
             self->k[t][c] = fvi_f16_to_f32(fvi_f32_to_f16(k));
             self->v[t][c] = fvi_f16_to_f32(fvi_f32_to_f16(v));
@@ -131,7 +131,7 @@ static void open_hay(hay *self, const char *text)
                                     fvi_kv_plan_needs(*seq, &recipe), &obs),
                      FOVEA_OK);
     for (uint32_t t = 0; t < N_PROMPT && obs->plane[FVI_PLANE_TEXT_MASS] != NULL; t++) {
-        obs->plane[FVI_PLANE_TEXT_MASS][t] = t % 37 == 5 ? 1 : t == NEEDLE ? 0 : 0.01f;
+        obs->plane[FVI_PLANE_TEXT_MASS][t] = t % 37 == 30 ? 1 : t == NEEDLE ? 0 : 0.01f;
     }
     if (fvi_kv_plan_wanted(*seq, &recipe)) {
         assert_int_equal(fvi_kv_plan_make(*seq, &recipe, obs, &plan, NULL), FOVEA_OK);
