@@ -73,12 +73,8 @@ static const char *recall_name(uint32_t index)
 static const struct {
     const char *table;
     const char *(*name)(uint32_t index);
-} tables[] = {{"presets", preset_name},
-              {"scores", scorer_name},
-              {"budgets", budget_name},
-              {"kinds", kind_name},
-              {"revisers", reviser_name},
-              {"mergers", merger_name},
+} tables[] = {{"presets", preset_name}, {"scores", scorer_name},    {"budgets", budget_name},
+              {"kinds", kind_name},     {"revisers", reviser_name}, {"mergers", merger_name},
               {"recalls", recall_name}};
 
 const char *fovea_recipe_name(const char *table, uint32_t index)
@@ -276,7 +272,7 @@ bool fvi_recipe_plans(const fvi_recipe *recipe)
 {
     bool is_plain = true;
     for (uint32_t i = 0; i < FOVEA_N_MODALITY; i++) {
-        is_plain = is_plain && recipe->codec[i] == NULL;
+        is_plain = is_plain && recipe->codec[i] == NULL && recipe->keep[i] <= 0;
     }
     return !is_plain || recipe->unit != FVI_BUDGET_NONE;
 }
