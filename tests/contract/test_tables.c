@@ -1,13 +1,9 @@
 /* test_tables.c - walks scorers.def, budgets.def, codecs.def and mergers.def: what every entry owes, whatever
- * it is.
+ * it is. revisers.def is walked by test_revisers.c.
  *
- * Shapes are random: 1 to 3,000 tokens, 1 to 8 query heads a KV head, heads 32 to 256 wide. An entry is
- * given exactly the observations that it says it needs, and outputs stand between guards. A new line in a
- * table is tested by being there. */
-#include "tests/kvcompress/kv_test.h"
-
-#include <math.h>
-#include <stdio.h>
+ * Shapes are random (scene.h). An entry is given exactly the observations that it says it needs, and outputs
+ * stand between guards. A new line in a table is tested by being there. */
+#include "scene.h"
 
 #define GUARD 16
 
@@ -30,48 +26,6 @@ static const fvi_budget *const budgets[] = {
 #undef FVI_BUDGET
 };
 
-typedef struct scene {
-    rng r;
-    test_geom g;
-    test_prompt prompt;
-    uint32_t n_list;
-} scene;
-
-static void random_scene(scene *s, uint64_t seed, uint32_t most_token)
-{
-    static const uint32_t widths[] = {32, 48, 64, 80, 96, 128, 256};
-    *s = (scene){.r = {.state = seed}};
-    uint32_t n_layer = 1 + rng_below(&s->r, 3), group = 1 + rng_below(&s->r, 8);
-    uint32_t n_kv_head = 1 + rng_below(&s->r, 4), d = widths[rng_below(&s->r, FVI_COUNT(widths))];
-    test_geom_same(&s->g, n_layer, n_kv_head, d, FOVEA_KIND_F16);
-    for (uint32_t i = 0; i < n_layer; i++) {
-        s->g.layers[i].n_head = n_kv_head * group;
-    }
-    uint32_t sort = rng_below(&s->r, 5);
-    uint32_t most = sort == 0 ? 3 : most_token / 8;
-    test_prompt_random(&s->prompt, &s->r, 1 + most, 1 + most);
-    s->n_list = fvi_kv_geom_n_list(&s->g.geom);
-}
-
-static fvi_kv_obs *observations(scene *s, uint32_t needs)
-{
-    fvi_kv_obs *obs = NULL;
-    assert_int_equal(fvi_kv_obs_new(&fvi_alloc_default, &s->g.geom, s->prompt.n_token, needs, &obs),
-                     FOVEA_OK);
-    uint32_t sort = rng_below(&s->r, 4); /* nothing, all the same, or as it comes */
-    for (uint32_t plane = 0; plane < FVI_N_PLANE; plane++) {
-        float *values = obs->plane[plane];
-        for (size_t i = 0; values != NULL && i < (size_t)s->n_list * obs->n_token; i++) {
-            values[i] = sort == 0 ? 0 : sort == 1 ? 1 : expf(8 * rng_float(&s->r));
-        }
-    }
-    fvi_kv_obs_set_spans(obs, s->prompt.spans, s->prompt.n_span);
-    for (uint32_t i = 0; obs->density != NULL && i < obs->n_layer; i++) {
-        obs->density[i] = sort == 0 ? 0 : sort == 1 ? 1 : fabs(rng_float(&s->r));
-    }
-    return obs;
-}
-
 static fvi_score_ctx score_ctx(const scene *s, const fvi_kv_obs *obs)
 {
     return (fvi_score_ctx){.alloc = &fvi_alloc_default,
@@ -90,7 +44,7 @@ static void test_scorers(void **state)
         assert_string_equal(fovea_recipe_name("scores", i), scorers[i]->name);
         for (uint32_t round = 0; round < 40; round++) {
             scene s;
-            random_scene(&s, 100 * i + round + 1, 3000);
+            random_scene(&s, 100 * i + round + 1);
             fvi_kv_obs *obs = scorers[i]->needs != 0 ? observations(&s, scorers[i]->needs) : NULL;
             const fvi_score_ctx ctx = score_ctx(&s, obs);
             for (uint32_t layer = s.g.geom.n_layer; layer-- > 0;) { /* any order of layers */
@@ -128,7 +82,7 @@ static void test_budgets(void **state)
         }
         for (uint32_t round = 0; round < 100; round++) {
             scene s;
-            random_scene(&s, 7000 + 100 * i + round, 3000);
+            random_scene(&s, 7000 + 100 * i + round);
             fvi_kv_obs *obs = budgets[i]->needs != 0 ? observations(&s, budgets[i]->needs) : NULL;
             size_t n_slot = (size_t)s.n_list * s.prompt.n_token;
             float *scores = calloc(n_slot, sizeof *scores);
@@ -180,7 +134,7 @@ static void test_codecs(void **state)
         assert_ptr_equal(fvi_codec_of(codec->kind), codec);
         rng r = {.state = 50 + i};
         for (uint32_t round = 0; round < 60; round++) {
-            uint32_t n = 1 + rng_below(&r, round % 10 == 0 ? 3000 : 60);
+            uint32_t n = 1 + rng_below(&r, round % 10 == 0 ? MOST_TOKEN : 60);
             uint32_t dk = 32 + rng_below(&r, 225), dv = 32 + rng_below(&r, 225);
             uint32_t k_stride = dk + rng_below(&r, 9), v_stride = dv + rng_below(&r, 9);
             size_t n_bytes = codec->bytes(n, dk, dv);
@@ -259,7 +213,7 @@ static void test_mergers(void **state)
         assert_int_equal(merger->needs & ~(uint32_t)FVI_NEED_WINDOW_MASS, 0);
         for (uint32_t round = 0; round < 40; round++) {
             scene s;
-            random_scene(&s, 30000 + 100 * i + round, 3000);
+            random_scene(&s, 30000 + 100 * i + round);
             uint32_t n = s.prompt.n_token, d = s.g.layers[0].dk;
             fvi_kv_obs *obs = observations(&s, merger->needs);
             uint8_t *fate = malloc((size_t)3 * n);
@@ -269,7 +223,8 @@ static void test_mergers(void **state)
                                    .obs = obs,
                                    .modality = fate + n,
                                    .always = fate + 2 * n};
-            fvi_merge_list list = {.list = s.n_list - 1, .n_token = n, .dk = d, .dv = d, .kind = fate};
+            fvi_merge_list list = {
+                .list = s.n_list - 1, .n_token = n, .dk = d, .dv = d, .kind = fate};
             size_t n_bytes = fvi_merge_work_bytes(&s.g.geom, n);
             float *rows = malloc((size_t)2 * n * d * sizeof *rows);
             for (size_t j = 0; j < (size_t)2 * n * d; j++) {
@@ -291,8 +246,8 @@ static void test_mergers(void **state)
             for (size_t j = 0; j < (size_t)n * d; j++) {
                 bool stays = fate[j / d] == FVI_KV_DROP || fate[2 * n + j / d] != 0;
                 assert_true(isfinite(work[0].k[j]) && isfinite(work[0].v[j]));
-                assert_true(!stays || (work[0].k[j] == rows[j] &&
-                                       work[0].v[j] == rows[(size_t)n * d + j]));
+                assert_true(!stays ||
+                            (work[0].k[j] == rows[j] && work[0].v[j] == rows[(size_t)n * d + j]));
             }
             fvi_free(&fvi_alloc_default, memory[0]);
             fvi_free(&fvi_alloc_default, memory[1]);
@@ -317,26 +272,16 @@ static void run_recipe(scene *s, const fvi_scorer *scorer, const fvi_budget *bud
         n += snprintf(recipe_text + n, sizeof recipe_text - (size_t)n, ",vision=%s,text=%s", vision,
                       text);
     }
-    const fvi_merger *merger = fvi_merger_at(rng_below(&s->r, 12)); /* half of them: not said */
-    if (merger != NULL) {
+    /* half of them: not said; the longest, where merging takes seconds, have it in test_mergers alone */
+    const fvi_merger *merger = fvi_merger_at(rng_below(&s->r, 12));
+    if (merger != NULL && s->prompt.n_token < MOST_TOKEN) {
         snprintf(recipe_text + n, sizeof recipe_text - (size_t)n, ",merge=%s", merger->name);
     }
-    fvi_recipe recipe;
+    const fvi_recipe recipe = recipe_of(recipe_text);
     fovea_error err = {.text = ""};
-    if (fvi_recipe_parse(recipe_text, &recipe, &err) < 0) {
-        fail_msg("%s: %s", recipe_text, err.text);
-    }
     fvi_kv_pool *pool = NULL;
     fvi_kv_seq *seq = NULL;
-    assert_int_equal(fvi_kv_pool_new(&fvi_alloc_default, (size_t)256 << 20,
-                                     fvi_kv_geom_granule(&s->g.geom), &pool),
-                     FOVEA_OK);
-    assert_int_equal(fvi_kv_seq_new(&fvi_alloc_default, pool, &s->g.geom, &seq), FOVEA_OK);
-    assert_int_equal(fvi_kv_seq_begin_turn(seq, s->prompt.spans, s->prompt.n_span, 8), FOVEA_OK);
-    for (uint32_t layer = 0; layer < s->g.geom.n_layer; layer++) {
-        assert_int_equal(fvi_kv_seq_open_layer(seq, layer), FOVEA_OK);
-    }
-    fvi_kv_seq_end_turn(seq);
+    open_turn(s, false, 8, &pool, &seq);
     uint32_t needs = fvi_kv_plan_needs(seq, &recipe);
     fvi_kv_obs *obs = needs != 0 ? observations(s, needs) : NULL;
     fvi_kv_plan *plan = NULL;
@@ -370,9 +315,11 @@ static void test_every_combination(void **state)
     for (uint32_t i = 0; i < FVI_COUNT(scorers); i++) {
         for (uint32_t j = 0; j < FVI_COUNT(budgets); j++) {
             for (uint32_t k = 0; fvi_codec_at(k) != NULL; k++) {
-                for (uint32_t l = 0; fvi_codec_at(l) != NULL; l++) {
+                /* a budget that chooses kinds is told none: as many scenes as there are kinds will do */
+                uint32_t n_other = budgets[j]->choose != NULL ? 1 : UINT32_MAX;
+                for (uint32_t l = 0; l < n_other && fvi_codec_at(l) != NULL; l++) {
                     scene s;
-                    random_scene(&s, seed++, 1200);
+                    random_scene(&s, seed++);
                     if (fvi_codec_at(k)->kind == FOVEA_KIND_F32 ||
                         fvi_codec_at(l)->kind == FOVEA_KIND_F32) {
                         s.g.geom.base = FOVEA_KIND_F32;
@@ -385,8 +332,12 @@ static void test_every_combination(void **state)
     }
 }
 
-int main(void)
+/* test_tables [PATTERN]: only the tests of that name, * and ? as usual. */
+int main(int argc, char **argv)
 {
+    if (argc > 1) {
+        cmocka_set_test_filter(argv[1]);
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_scorers),
         cmocka_unit_test(test_budgets),
