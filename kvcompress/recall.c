@@ -62,6 +62,11 @@ fovea_status fvi_kv_seq_set_recall(fvi_kv_seq *seq, const fvi_recall *recall, ui
     return had_views ? fvi_kv_seq_set_views(seq, n_view) : FOVEA_OK;
 }
 
+void fvi_kv_seq_attend_all(fvi_kv_seq *seq)
+{
+    seq->n_attend = UINT32_MAX;
+}
+
 void fvi_kv_block_summarise(const fvi_kv_seq *seq, fvi_kv_block *block)
 {
     const fvi_kv_geom *geom = seq->geom;

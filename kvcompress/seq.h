@@ -95,6 +95,8 @@ const fvi_list_view *fvi_kv_seq_lists(const fvi_kv_seq *seq, uint32_t layer);
 /* From now on what is sealed lies in pages, of which fvi_kv_seq_attended chooses n_attend tokens a list;
  * nothing happens for NULL or a second time. After a failure the sequence must be freed. */
 fovea_status fvi_kv_seq_set_recall(fvi_kv_seq *seq, const fvi_recall *recall, uint32_t n_attend);
+/* What it holds is attended whole from now on, whatever set_recall said. */
+void fvi_kv_seq_attend_all(fvi_kv_seq *seq);
 /* fvi_kv_seq_lists, of a sequence that recalls only what these queries of the layer are to attend. */
 const fvi_list_view *fvi_kv_seq_attended(const fvi_kv_seq *seq, uint32_t layer,
                                          const float *q /* [n_head, dk] */);

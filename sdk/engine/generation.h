@@ -20,7 +20,7 @@ typedef struct fvi_generate {
     fvi_sampling sampling;
     uint32_t max_tokens;
     int64_t deadline_ns; /* on fvi_now_ns' clock; 0: none */
-    bool plan_only, ignore_end;
+    bool plan_only, ignore_end, loyalty;
     bool images_only; /* the session has cut the turn behind its last picture */
     int32_t *forced;     /* [n_forced] tokens to answer with, or NULL */
     uint32_t n_forced;

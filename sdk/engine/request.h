@@ -2,6 +2,7 @@
 #ifndef FOVEA_ENGINE_REQUEST_H
 #define FOVEA_ENGINE_REQUEST_H
 
+#include "sdk/engine/loyalty.h"
 #include "sdk/engine/scheduler.h"
 
 #include <pthread.h>
@@ -22,10 +23,11 @@ struct fvi_request {
     fvi_prefill prefill;
     fvi_kv_obs *obs;
     bool cuts; /* finished layers are cut (kvcompress/cut.h) */
+    fvi_loyalty loyalty;
     uint32_t next_image;
     int32_t token;         /* sampled last, goes into the cache next */
     uint32_t n_output;
-    size_t allowed_bytes;  /* the sequence may grow to this many by what was admitted */
+    size_t allowed_bytes;  /* the sequence and its shadow may grow to this many by what was admitted */
     int64_t t_submit, t_admit, t_encoded, t_prefilled, t_planned, t_last;
     int64_t t_first;       /* first token was there */
 };
@@ -71,9 +73,10 @@ struct fvi_scheduler {
     /* of the scheduler's thread alone */
     fvi_request_list waiting, running;
     fvi_timeline *timelines;
-    fvi_decode_row *rows;      /* [max_running] */
-    fvi_request **row_request; /* [max_running] */
-    float *hidden;             /* [max_running, hidden] */
+    uint32_t max_row;          /* of a decode step: each request's own and its shadow's */
+    fvi_decode_row *rows;      /* [max_row] */
+    fvi_request **row_request; /* [max_row] a shadow's row follows its request's */
+    float *hidden;             /* [max_row, hidden] */
     float *logits;             /* [FVI_HEAD_ROWS, vocab] */
     fvi_candidate *candidates; /* [vocab] */
     uint8_t *is_end;           /* [vocab] 1: ends an answer */

@@ -9,10 +9,10 @@
 
 #define CUT 24.0f /* e^-24 is below one part in 10^10 */
 
-static int32_t argmax(const float *logits, uint32_t n)
+int32_t fvi_argmax(const float *logits, uint32_t vocab)
 {
     uint32_t best = 0;
-    for (uint32_t i = 1; i < n; i++) {
+    for (uint32_t i = 1; i < vocab; i++) {
         if (logits[i] > logits[best]) {
             best = i;
         }
@@ -72,7 +72,7 @@ static uint32_t cut(const fvi_sampling *how, fvi_candidate *c, uint32_t n, doubl
 int32_t fvi_sample(const fvi_sampling *how, uint64_t index, const float *logits, uint32_t vocab,
                    fvi_candidate *scratch)
 {
-    int32_t best = argmax(logits, vocab);
+    int32_t best = fvi_argmax(logits, vocab);
     if (how->temperature <= 0.0f || how->top_k == 1) {
         return best;
     }
@@ -117,7 +117,7 @@ static void insert_top(fovea_logprob *top, uint32_t *n, uint32_t capacity, int32
 
 float fvi_logprobs(const float *logits, uint32_t vocab, int32_t id, uint32_t n_top, fovea_logprob *top)
 {
-    float best = logits[argmax(logits, vocab)];
+    float best = logits[fvi_argmax(logits, vocab)];
     double sum = 0.0;
     uint32_t n = 0;
     for (uint32_t i = 0; i < vocab; i++) {
@@ -131,4 +131,26 @@ float fvi_logprobs(const float *logits, uint32_t vocab, int32_t id, uint32_t n_t
         top[i].logprob = (float)((double)top[i].logprob - norm);
     }
     return (float)((double)logits[id] - norm);
+}
+
+/* log(sum(exp(logits))), in double. */
+static double log_norm(const float *logits, uint32_t vocab)
+{
+    double best = (double)logits[fvi_argmax(logits, vocab)];
+    double sum = 0.0;
+    for (uint32_t i = 0; i < vocab; i++) {
+        sum += exp((double)logits[i] - best);
+    }
+    return best + log(sum);
+}
+
+double fvi_divergence(const float *p, const float *q, uint32_t vocab)
+{
+    double norm_p = log_norm(p, vocab), norm_q = log_norm(q, vocab);
+    double sum = 0.0;
+    for (uint32_t i = 0; i < vocab; i++) {
+        double log_p = (double)p[i] - norm_p;
+        sum += exp(log_p) * (log_p - ((double)q[i] - norm_q));
+    }
+    return FVI_MAX(sum, 0.0); /* which only rounding can miss */
 }

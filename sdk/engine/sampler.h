@@ -30,5 +30,9 @@ int32_t fvi_sample(const fvi_sampling *how, uint64_t index, const float *logits 
                    uint32_t vocab, fvi_candidate *scratch);
 /* Log-probability of id, and the n_logprobs most likely tokens. */
 float fvi_logprobs(const float *logits, uint32_t vocab, int32_t id, uint32_t n_top, fovea_logprob *top);
+/* The likeliest token. */
+int32_t fvi_argmax(const float *logits, uint32_t vocab);
+/* KL(p || q) of the distributions of two rows of logits, in nats; 0 for equal rows. */
+double fvi_divergence(const float *p, const float *q, uint32_t vocab);
 
 #endif

@@ -104,9 +104,9 @@ static void *scheduler_main(void *arg)
 static bool take_buffers(fvi_scheduler *self)
 {
     const fvi_decoder_config *c = &self->model->config;
-    self->rows = fvi_calloc(self->alloc, self->max_running, sizeof(*self->rows));
-    self->row_request = fvi_calloc(self->alloc, self->max_running, sizeof(*self->row_request));
-    self->hidden = fvi_calloc(self->alloc, (size_t)self->max_running * c->hidden, sizeof(float));
+    self->rows = fvi_calloc(self->alloc, self->max_row, sizeof(*self->rows));
+    self->row_request = fvi_calloc(self->alloc, self->max_row, sizeof(*self->row_request));
+    self->hidden = fvi_calloc(self->alloc, (size_t)self->max_row * c->hidden, sizeof(float));
     self->logits = fvi_calloc(self->alloc, (size_t)FVI_HEAD_ROWS * c->vocab, sizeof(float));
     self->candidates = fvi_calloc(self->alloc, c->vocab, sizeof(*self->candidates));
     self->is_end = fvi_calloc(self->alloc, c->vocab, 1);
@@ -136,6 +136,7 @@ fovea_status fvi_scheduler_new(const fvi_scheduler_options *options, fvi_schedul
     self->log = options->log;
     self->max_queue = options->max_queue;
     self->max_running = options->max_running;
+    self->max_row = 2 * self->max_running;
     pthread_mutex_init(&self->lock, NULL);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
@@ -144,7 +145,7 @@ fovea_status fvi_scheduler_new(const fvi_scheduler_options *options, fvi_schedul
     pthread_cond_init(&self->done, &monotonic);
     pthread_condattr_destroy(&monotonic);
     fovea_status status =
-        fvi_decoder_new(model, options->max_running, options->prefill_block, &self->decoder, err);
+        fvi_decoder_new(model, self->max_row, options->prefill_block, &self->decoder, err);
     if (status == FOVEA_OK && !take_buffers(self)) {
         status = FVI_FAIL(err, FOVEA_ERR_NOMEM, "no memory for the scheduler's buffers");
     }

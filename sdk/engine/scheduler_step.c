@@ -25,6 +25,7 @@ static void report_usage(const fvi_request *request)
                          .prefill_ms = milliseconds(request->t_encoded, request->t_prefilled),
                          .plan_ms = milliseconds(request->t_prefilled, request->t_planned),
                          .decode_ms = milliseconds(request->t_first, request->t_last)};
+    fvi_loyalty_report(&request->loyalty, &usage);
     fvi_generation_set_usage(request->generation, &usage);
 }
 
@@ -39,43 +40,6 @@ static void count_end(fvi_counters *count, fovea_finish finish)
     case FOVEA_FINISH_LENGTH:
     case FOVEA_FINISH_PLAN: atomic_fetch_add(&count->finished, 1); break;
     }
-}
-
-void fvi_timeline_drop_cache(fvi_scheduler *self, fvi_timeline *timeline)
-{
-    fvi_kv_seq_free(&timeline->seq);
-    fvi_kv_obs_unref(&timeline->obs);
-    fvi_free(self->alloc, timeline->hidden);
-    timeline->hidden = NULL;
-    if (timeline->prev != NULL) {
-        timeline->prev->next = timeline->next;
-    } else if (self->timelines == timeline) {
-        self->timelines = timeline->next;
-    }
-    if (timeline->next != NULL) {
-        timeline->next->prev = timeline->prev;
-    }
-    timeline->prev = timeline->next = NULL;
-}
-
-void fvi_timeline_link(fvi_scheduler *self, fvi_timeline *timeline)
-{
-    timeline->prev = NULL;
-    timeline->next = self->timelines;
-    if (self->timelines != NULL) {
-        self->timelines->prev = timeline;
-    }
-    self->timelines = timeline;
-}
-
-void fvi_timeline_ledger(const fvi_scheduler *self, const fvi_timeline *timeline, fovea_ledger *out)
-{
-    (void)self;
-    fvi_kv_seq_ledger(timeline->seq, out);
-    out->size = sizeof *out;
-    out->activation_peak_bytes = timeline->activation_peak;
-    out->floor_bytes = timeline->floor_bytes;
-    out->estimated_loss = timeline->estimated_loss;
 }
 
 static void report_ledger(fvi_scheduler *self, const fvi_request *request)
@@ -94,6 +58,7 @@ void fvi_request_finish(fvi_scheduler *self, fvi_request_list *list, fvi_request
     atomic_fetch_sub(ran ? &self->count.running : &self->count.waiting, 1);
     fvi_prefill_end(self->decoder, &request->prefill);
     fvi_kv_obs_unref(&request->obs);
+    fvi_kv_seq_free(&request->loyalty.full);
     if (code < 0) {
         if (ran) { /* what was half written is of no use to a next turn */
             fvi_timeline_drop_cache(self, timeline);
@@ -179,7 +144,8 @@ static double kept_share(const fvi_timeline *timeline, const fvi_turn *turn, siz
 }
 
 /* The larger of two moments: the prompt just before its plan is applied, whole or with its finished layers
- * cut, and what the plan leaves with all that may be generated after it. */
+ * cut, and what the plan leaves with all that may be generated after it. With a shadow both come together: it
+ * holds the whole prompt on and grows as the sequence does. */
 size_t fvi_request_need(const fvi_scheduler *self, const fvi_request *request)
 {
     const fvi_kv_geom *geom = &self->model->geom;
@@ -196,10 +162,11 @@ size_t fvi_request_need(const fvi_scheduler *self, const fvi_request *request)
     size_t payload = fvi_kv_geom_token_bytes(geom, geom->base) * n_token;
     const fvi_recipe *recipe = &request->timeline->recipe;
     double share = kept_share(request->timeline, &request->turn, payload);
-    size_t before = share >= 1.0 ? whole
-                                 : fvi_kv_cut_forecast_bytes(seq, geom, granule, request->turn.spans,
-                                                             request->turn.n_span, n_token, n_generate,
-                                                             recipe);
+    bool loyalty = fvi_generation_how(request->generation)->loyalty;
+    size_t before = share >= 1.0 || loyalty
+                        ? whole
+                        : fvi_kv_cut_forecast_bytes(seq, geom, granule, request->turn.spans,
+                                                    request->turn.n_span, n_token, n_generate, recipe);
     size_t after =
         whole - (size_t)((1.0 - share) * (double)payload) + generated_bytes(self, n_generate);
     if (recipe->reviser != NULL) { /* all of it goes to slots, which do not grow any more */
@@ -212,14 +179,20 @@ size_t fvi_request_need(const fvi_scheduler *self, const fvi_request *request)
         before += fvi_kv_recall_forecast_bytes(geom, fvi_kv_pool_granule(self->pool), recipe->recall,
                                                n_token + n_generate);
     }
-    return FVI_MAX(before, after);
+    return loyalty ? before + after + generated_bytes(self, n_generate) : FVI_MAX(before, after);
+}
+
+static size_t held_bytes(const fvi_request *request)
+{
+    const fvi_kv_seq *seq = request->timeline->seq, *full = request->loyalty.full;
+    return (seq != NULL ? fvi_kv_seq_bytes(seq) : 0) + (full != NULL ? fvi_kv_seq_bytes(full) : 0);
 }
 
 static size_t outstanding(const fvi_scheduler *self)
 {
     size_t sum = 0;
     for (const fvi_request *r = self->running.first; r != NULL; r = r->next) {
-        size_t held = r->timeline->seq != NULL ? fvi_kv_seq_bytes(r->timeline->seq) : 0;
+        size_t held = held_bytes(r);
         sum += r->allowed_bytes > held ? r->allowed_bytes - held : 0;
     }
     return sum;
@@ -244,7 +217,8 @@ static fovea_status start(fvi_scheduler *self, fvi_request *request)
     timeline->hidden = NULL;
     FVI_TRY(fvi_kv_seq_begin_turn(timeline->seq, request->turn.spans, request->turn.n_span,
                                   fvi_generation_how(request->generation)->max_tokens));
-    request->cuts = !timeline->keep_obs && fvi_kv_cut_wanted(timeline->seq, &timeline->recipe);
+    request->cuts = !timeline->keep_obs && !fvi_generation_how(request->generation)->loyalty &&
+                    fvi_kv_cut_wanted(timeline->seq, &timeline->recipe);
     uint32_t needs = timeline->keep_obs ? FVI_NEED_ALL /* a fork may ask for any recipe */
                                         : fvi_kv_plan_needs(timeline->seq, &timeline->recipe);
     if (needs != 0) {
@@ -272,8 +246,7 @@ static bool admit(fvi_scheduler *self)
         if (used + outstanding(self) + need > fvi_kv_pool_capacity(self->pool)) {
             break; /* first come, first served: nobody overtakes */
         }
-        size_t held = request->timeline->seq != NULL ? fvi_kv_seq_bytes(request->timeline->seq) : 0;
-        request->allowed_bytes = held + need;
+        request->allowed_bytes = held_bytes(request) + need;
         fvi_request_list_remove(&self->waiting, request);
         fvi_request_list_push(&self->running, request);
         atomic_fetch_sub(&self->count.waiting, 1);
@@ -298,8 +271,8 @@ static bool can_go_on(const fvi_scheduler *self, const fvi_request *request)
            fvi_kv_seq_position(request->timeline->seq) < self->model->config.context;
 }
 
-/* Chooses and publishes the next token of a request from its logits. */
-static void emit(fvi_scheduler *self, fvi_request *request, const float *logits)
+/* Chooses and publishes the next token of a request from its logits; full: those of its shadow, or NULL. */
+static void emit(fvi_scheduler *self, fvi_request *request, const float *logits, const float *full)
 {
     const fvi_generate *how = fvi_generation_how(request->generation);
     fvi_timeline *timeline = request->timeline;
@@ -319,6 +292,9 @@ static void emit(fvi_scheduler *self, fvi_request *request, const float *logits)
     fovea_logprob top[FVI_MAX_LOGPROBS];
     float logprob = fvi_logprobs(logits, vocab, id, how->sampling.n_logprobs, top);
     bool stopped = false;
+    if (full != NULL) {
+        fvi_loyalty_add(&request->loyalty, id, full, logits, vocab);
+    }
     request->n_output++;
     atomic_fetch_add(&self->count.output_tokens, 1);
     fovea_status status = fvi_ids_append(&timeline->ids, id);
@@ -338,22 +314,41 @@ static void emit(fvi_scheduler *self, fvi_request *request, const float *logits)
     }
 }
 
+/* The request of a row and, which is taken off with it, its shadow's row. */
+static fvi_request *take_row(fvi_scheduler *self, uint32_t row, uint32_t n, bool *shadow)
+{
+    fvi_request *request = self->row_request[row];
+    *shadow = request != NULL && row + 1 < n && self->row_request[row + 1] == request;
+    self->row_request[row] = NULL;
+    if (*shadow) {
+        self->row_request[row + 1] = NULL;
+    }
+    return request;
+}
+
 /* Tokens from hidden rows [n] of the requests in row_request, once the step that made them went well. */
 static void emit_rows(fvi_scheduler *self, uint32_t n, fovea_status status)
 {
     const fvi_decoder_config *c = &self->model->config;
-    for (uint32_t first = 0; first < n && status == FOVEA_OK; first += FVI_HEAD_ROWS) {
-        uint32_t m = FVI_MIN(n - first, (uint32_t)FVI_HEAD_ROWS);
+    bool shadow;
+    for (uint32_t first = 0, m; first < n && status == FOVEA_OK; first += m) {
+        m = FVI_MIN(n - first, (uint32_t)FVI_HEAD_ROWS);
+        if (first + m < n && self->row_request[first + m] == self->row_request[first + m - 1]) {
+            m--; /* a shadow's logits stand beside its request's */
+        }
         status = fvi_decoder_logits(self->decoder, self->hidden + (size_t)first * c->hidden, m,
                                     self->logits);
         for (uint32_t i = 0; i < m && status == FOVEA_OK; i++) {
-            emit(self, self->row_request[first + i], self->logits + (size_t)i * c->vocab);
-            self->row_request[first + i] = NULL;
+            fvi_request *request = take_row(self, first + i, n, &shadow);
+            const float *logits = self->logits + (size_t)i * c->vocab;
+            emit(self, request, logits, shadow ? logits + c->vocab : NULL);
+            i += shadow;
         }
     }
     for (uint32_t i = 0; i < n && status != FOVEA_OK; i++) {
-        if (self->row_request[i] != NULL) { /* the step as a whole failed: no row can be trusted */
-            fail(self, self->row_request[i], status, NULL);
+        fvi_request *request = take_row(self, i, n, &shadow);
+        if (request != NULL) { /* the step as a whole failed: no row can be trusted */
+            fail(self, request, status, NULL);
         }
     }
 }
@@ -399,9 +394,11 @@ static bool decode(fvi_scheduler *self)
 {
     uint32_t n = 0;
     for (fvi_request *r = self->running.first; r != NULL; r = r->next) {
-        if (r->phase == FVI_PHASE_DECODE && r->n_output > 0) {
+        fvi_kv_seq *const seqs[] = {r->timeline->seq, r->loyalty.full};
+        bool ready = r->phase == FVI_PHASE_DECODE && r->n_output > 0;
+        for (uint32_t i = 0; i < FVI_COUNT(seqs) && ready && seqs[i] != NULL; i++) {
             self->row_request[n] = r;
-            self->rows[n++] = (fvi_decode_row){.seq = r->timeline->seq, .token = r->token};
+            self->rows[n++] = (fvi_decode_row){.seq = seqs[i], .token = r->token};
         }
     }
     if (n == 0) {
@@ -455,33 +452,6 @@ static fovea_status encode_image(fvi_scheduler *self, fvi_request *request, fove
     return status;
 }
 
-fovea_status fvi_timeline_plan(fvi_scheduler *self, fvi_timeline *timeline, const fvi_kv_obs *obs,
-                               uint32_t n_generate, fovea_error *err)
-{
-    (void)self;
-    const fvi_recipe *recipe = &timeline->recipe;
-    fvi_kv_plan *plan = NULL;
-    fovea_status status = fvi_kv_seq_set_recall(timeline->seq, recipe->recall, recipe->n_attend);
-    if (status < 0) {
-        return FVI_FAIL(err, status, "the tables of recall= do not fit the KV pool");
-    }
-    if (fvi_kv_plan_wanted(timeline->seq, recipe)) {
-        FVI_TRY(fvi_kv_plan_make(timeline->seq, recipe, obs, &plan, err));
-        timeline->floor_bytes = plan->floor_bytes;
-        timeline->estimated_loss = plan->estimated_loss;
-    }
-    if (recipe->reviser != NULL) {
-        status = fvi_kv_slots_open(timeline->seq, recipe, obs, plan, n_generate);
-    } else if (plan != NULL) {
-        status = fvi_kv_plan_apply(timeline->seq, plan);
-    }
-    if (status != FOVEA_OK) {
-        FVI_FAIL(err, status, "the plan's working space does not fit the KV pool");
-    }
-    fvi_kv_plan_free(&plan);
-    return status;
-}
-
 /* Keeps the prompt's last hidden row, so that a later answer (of this session or a fork) can begin. */
 static fovea_status keep_hidden(fvi_scheduler *self, fvi_timeline *timeline, const float *hidden)
 {
@@ -503,7 +473,11 @@ static void finish_prefill(fvi_scheduler *self, fvi_request *request, const floa
     fvi_prefill_end(self->decoder, &request->prefill);
     atomic_fetch_add(&self->count.prompt_tokens, request->turn.ids.n);
     atomic_fetch_add(&self->count.vision_tokens, request->turn.n_vision);
-    fovea_status status = fvi_timeline_plan(self, timeline, request->obs, how->max_tokens, &err);
+    fovea_status status =
+        how->loyalty ? fvi_loyalty_begin(&request->loyalty, timeline->seq) : FOVEA_OK;
+    if (status == FOVEA_OK) {
+        status = fvi_timeline_plan(self, timeline, request->obs, how->max_tokens, &err);
+    }
     request->t_planned = fvi_now_ns();
     if (status == FOVEA_OK && timeline->keep_obs) {
         fvi_kv_obs_unref(&timeline->obs);
@@ -518,7 +492,10 @@ static void finish_prefill(fvi_scheduler *self, fvi_request *request, const floa
         return;
     }
     request->allowed_bytes =
-        fvi_kv_seq_bytes(timeline->seq) + fvi_kv_seq_growth_bytes(timeline->seq, how->max_tokens);
+        held_bytes(request) + fvi_kv_seq_growth_bytes(timeline->seq, how->max_tokens);
+    if (request->loyalty.full != NULL) {
+        request->allowed_bytes += fvi_kv_seq_growth_bytes(request->loyalty.full, how->max_tokens);
+    }
     report_ledger(self, request);
     if (how->plan_only) {
         fvi_request_finish(self, &self->running, request, FOVEA_FINISH_PLAN, FOVEA_OK, NULL);

@@ -44,6 +44,21 @@ static fovea_status copy_forced(const fovea_session *self, const fovea_generate_
     return FOVEA_OK;
 }
 
+/* What loyalty compares with must be there: the whole cache, and tokens. */
+static fovea_status check_loyalty(const fovea_session *self, const fvi_generate *how,
+                                  fovea_error *err)
+{
+    if (how->loyalty && how->plan_only) {
+        return FVI_FAIL(err, FOVEA_ERR_ARG, "loyalty compares tokens, of which plan_only makes none");
+    }
+    if (how->loyalty && self->timeline.seq != NULL) {
+        return FVI_FAIL(err, FOVEA_ERR_STATE,
+                        "loyalty can be asked for in a session's first turn only: later, or in a fork, "
+                        "the full cache is not there any more");
+    }
+    return FOVEA_OK;
+}
+
 static fovea_status copy_options(const fovea_session *self, const fovea_generate_options *given,
                                  fvi_generate *how, fovea_error *err)
 {
@@ -77,6 +92,8 @@ static fovea_status copy_options(const fovea_session *self, const fovea_generate
         return FVI_FAIL(err, FOVEA_ERR_ARG, "images_only needs plan_only");
     }
     how->ignore_end = o->ignore_end != 0;
+    how->loyalty = o->loyalty != 0;
+    FVI_TRY(check_loyalty(self, how, err));
     if (o->deadline_ms > INT64_MAX / 4000000) {
         return FVI_FAIL(err, FOVEA_ERR_ARG, "deadline_ms is out of range");
     }

@@ -113,10 +113,22 @@ static void test_logprobs(void **state)
     }
 }
 
+static void test_divergence(void **state)
+{
+    (void)state;
+    /* (1/2, 1/2) from (1/4, 3/4): 1/2 ln 2 + 1/2 ln 2/3 = 1/2 ln 4/3; the other way 3/4 ln 3/2 - 1/4 ln 2 */
+    const float even[2] = {7.0f, 7.0f}, odd[2] = {-90.0f, -90.0f + 1.0986123f};
+    assert_true(fabs(fvi_divergence(even, odd, 2) - 0.143841036) < 1e-5);
+    assert_true(fabs(fvi_divergence(odd, even, 2) - 0.130812036) < 1e-5);
+    assert_true(fvi_divergence(odd, odd, 2) == 0);
+    assert_true(fvi_divergence(logits, logits, VOCAB) == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_greedy_takes_the_lower_of_equals), cmocka_unit_test(test_distribution),
-        cmocka_unit_test(test_seeds), cmocka_unit_test(test_cuts), cmocka_unit_test(test_logprobs)};
+        cmocka_unit_test(test_seeds), cmocka_unit_test(test_cuts), cmocka_unit_test(test_logprobs),
+        cmocka_unit_test(test_divergence)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

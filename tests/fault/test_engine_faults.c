@@ -53,6 +53,7 @@ static void test_request(void **state)
                                   .temperature = 0.7f,
                                   .top_p = 0.9f,
                                   .n_logprobs = 3,
+                                  .loyalty = 1,
                                   .stop = (const char *const[]){"never said"},
                                   .n_stop = 1};
     uint32_t n_token = 0, n_whole = 0;

@@ -59,6 +59,10 @@ typedef struct fovea_generate_options {
     uint32_t images_only;   /* 1, with plan_only: only up to the turn's last image, so that the plan knows
                                no question; what stands behind it comes with the next generate, of this
                                session or of a fork, before which nothing can be added */
+    uint32_t loyalty;       /* 1: compare with the full cache token by token, see fovea_usage; a session's
+                               first turn only. Costs: the full cache stays in the pool beside the compressed
+                               one and grows with it, each token is computed twice, and no
+                               layer is cut during prefill (kv.h) */
 } fovea_generate_options;
 
 typedef enum fovea_finish {
@@ -94,6 +98,9 @@ typedef struct fovea_usage {
     uint32_t text_tokens, vision_tokens, output_tokens; /* of this turn's prompt, and of its answer */
     uint32_t n_image;
     double queue_ms, encode_ms, prefill_ms, plan_ms, decode_ms; /* decode_ms: all tokens after the first */
+    uint32_t loyalty_tokens; /* with loyalty: tokens compared, all but the first, which the prefill gives */
+    double loyalty_share;    /* of them: those that the full cache finds likeliest too; 0 without any */
+    double loyalty_kl;       /* mean over them of KL(full || compressed), in nats */
 } fovea_usage;
 
 FOVEA_API fovea_status fovea_session_new(fovea_engine *engine, const fovea_session_options *options,
