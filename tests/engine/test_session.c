@@ -293,6 +293,8 @@ static void test_admission(void **state)
 {
     (void)state;
     check_admission("vl-cache:keep=0.1", true);
+    /* and where the plan alone gives bytes up, no layer before it */
+    check_admission("vl-cache:keep=0.1,prefill.cap=none", true);
 }
 
 /* With none, the second waits as long as the first session holds its bytes. */
