@@ -5,13 +5,23 @@
 
 #include <sched.h>
 
+#if defined(__x86_64__)
+#    include <cpuid.h>
+
+/* By hand: clang 14 has no name for it. */
+static bool has_f16c(void)
+{
+    unsigned int a, b, c = 0, d;
+    return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+#endif
+
 uint32_t fvi_cpu_features(void)
 {
     uint32_t features = FOVEA_CPU_REFERENCE;
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-        __builtin_cpu_supports("f16c")) {
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c()) {
         features |= FOVEA_CPU_AVX2;
     }
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
