@@ -60,7 +60,14 @@ static bool take_fields(const Fovea__V1__Recipe *from, fovea_recipe *out, fvi_rp
     out->cap = from->has_cap_tokens_case != 0 ? from->cap_tokens : 0;
     out->evicted = from->has_evicted_kind_case != 0 ? from->evicted_kind : NULL;
     out->blurred = from->has_blurred_tokens_case != 0 ? from->blurred_tokens : 0;
+    out->recall = from->has_recall_case != 0 ? from->recall : NULL;
+    out->attend = from->has_attend_tokens_case != 0 ? from->attend_tokens : 0;
+    out->prefill_cap = from->has_prefill_cap_case != 0 ? from->prefill_cap : 0;
+    out->zeros |= from->has_prefill_cap_case != 0 && out->prefill_cap == 0
+                      ? FOVEA_RECIPE_ZERO_PREFILL_CAP
+                      : 0;
     return check_above(from->has_cap_tokens_case != 0, out->cap, "", "cap_tokens", err) &&
+           check_above(from->has_attend_tokens_case != 0, out->attend, "", "attend_tokens", err) &&
            check_above(from->has_blurred_tokens_case != 0, out->blurred, "", "blurred_tokens",
                        err) &&
            check_above(has_percent, out->percent, "", "bytes_percent", err) &&

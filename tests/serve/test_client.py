@@ -160,6 +160,12 @@ class Answers(WireTest):
                   "random:keep=0.5,vision.merge=d2o"),
                  (types_pb2.Recipe(reviser="h2o", cap_tokens=256, evicted_kind="int2"),
                   "while=h2o,cap=256,evicted=int2"),
+                 (types_pb2.Recipe(preset="quest", attend_tokens=128), "quest:attend=128"),
+                 (types_pb2.Recipe(recall="quest"), "recall=quest"),
+                 (types_pb2.Recipe(preset="vl-cache", bytes_percent=20, prefill_cap=0),
+                  "vl-cache:bytes=20%,prefill.cap=none"),
+                 (types_pb2.Recipe(preset="vl-cache", bytes_percent=20, prefill_cap=3),
+                  "vl-cache:bytes=20%,prefill.cap=3"),
                  (types_pb2.Recipe(), "none")]
         for fields, recipe in asked:
             reply = self.generate(image(), text(QUESTION), recipe_fields=fields)
