@@ -87,8 +87,8 @@ void fvi_kv_cut_kinds(const fvi_kv_cut *cut, const fvi_kv_geom *geom, uint8_t *k
 static bool may_cut(const fvi_recipe *recipe)
 {
     bool merges = fvi_merger_folds(recipe->merger[0]) || fvi_merger_folds(recipe->merger[1]);
-    bool drops = recipe->unit != FVI_BUDGET_NONE || recipe->keep[0] > 0 || recipe->keep[1] > 0;
-    return recipe->prefill_cap > 0 && drops && !merges && recipe->reviser == NULL && recipe->recall == NULL;
+    return recipe->prefill_cap > 0 && recipe->scorer != NULL && !merges &&
+           recipe->reviser == NULL && recipe->recall == NULL;
 }
 
 bool fvi_kv_cut_wanted(const fvi_kv_seq *seq, const fvi_recipe *recipe)

@@ -272,9 +272,9 @@ bool fvi_recipe_plans(const fvi_recipe *recipe)
 {
     bool is_plain = true;
     for (uint32_t i = 0; i < FOVEA_N_MODALITY; i++) {
-        is_plain = is_plain && recipe->codec[i] == NULL && recipe->keep[i] <= 0;
+        is_plain = is_plain && recipe->codec[i] == NULL;
     }
-    return !is_plain || recipe->unit != FVI_BUDGET_NONE;
+    return !is_plain || recipe->scorer != NULL; /* a score and a budget or share come together */
 }
 
 bool fvi_recipe_is_none(const fvi_recipe *recipe)
