@@ -4,6 +4,7 @@
 #include <fovea/engine.h>
 
 #include <sched.h>
+#include <stdatomic.h>
 
 #if defined(__x86_64__)
 #    include <cpuid.h>
@@ -16,7 +17,7 @@ static bool has_f16c(void)
 }
 #endif
 
-uint32_t fvi_cpu_features(void)
+static uint32_t find_features(void)
 {
     uint32_t features = FOVEA_CPU_REFERENCE;
 #if defined(__x86_64__)
@@ -32,6 +33,19 @@ uint32_t fvi_cpu_features(void)
         }
     }
 #endif
+    return features;
+}
+
+/* Conversions of single rows ask, and in a virtual machine cpuid takes microseconds: it is asked once. Threads
+ * that come at the same time find the same. */
+uint32_t fvi_cpu_features(void)
+{
+    static _Atomic uint32_t known; /* 0: not yet; the reference is always there */
+    uint32_t features = atomic_load_explicit(&known, memory_order_relaxed);
+    if (features == 0) {
+        features = find_features();
+        atomic_store_explicit(&known, features, memory_order_relaxed);
+    }
     return features;
 }
 
