@@ -24,7 +24,7 @@ typedef struct fvi_prompt_note {
     char *recipe;
     char **uuids; /* [n_image], in the order of the prompt */
     uint32_t n_image;
-    bool return_ids;
+    bool return_ids, loyalty;
     double decode_image_ms;
 } fvi_prompt_note;
 

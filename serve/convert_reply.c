@@ -237,6 +237,19 @@ static Fovea__V1__FinishReason finish_reason(fovea_finish finish)
     }
 }
 
+static bool add_loyalty(fvi_wire_arena *arena, const fovea_usage *usage, Fovea__V1__Usage *out)
+{
+    out->loyalty = fvi_wire_arena_alloc(arena, sizeof *out->loyalty);
+    if (out->loyalty == NULL) {
+        return false;
+    }
+    fovea__v1__loyalty__init(out->loyalty);
+    out->loyalty->tokens = usage->loyalty_tokens;
+    out->loyalty->share = usage->loyalty_share;
+    out->loyalty->kl_nats = usage->loyalty_kl;
+    return true;
+}
+
 Fovea__V1__Completion *fvi_answer_completion(fvi_answer *answer, const fovea_usage *usage,
                                              const fovea_ledger *ledger,
                                              const fvi_prompt_note *note, fovea_session *session)
@@ -267,5 +280,7 @@ Fovea__V1__Completion *fvi_answer_completion(fvi_answer *answer, const fovea_usa
     out->usage = tokens;
     out->ledger = account;
     out->timings = times;
-    return !note->return_ids || add_ids(answer, session, out) ? out : NULL;
+    bool whole = (!note->loyalty || add_loyalty(arena, usage, tokens)) &&
+                 (!note->return_ids || add_ids(answer, session, out));
+    return whole ? out : NULL;
 }

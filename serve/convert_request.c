@@ -227,6 +227,7 @@ bool fvi_convert_note(const Fovea__V1__GenerateRequest *request, uint32_t n_imag
         snprintf(out->id, sizeof out->id, "%s", request->request_id);
     }
     out->return_ids = request->return_prompt_token_ids;
+    out->loyalty = request->loyalty;
     out->n_image = n_image;
     out->recipe = strdup(recipe);
     out->uuids = calloc(n_image + 1, sizeof *out->uuids);

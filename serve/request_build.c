@@ -32,6 +32,10 @@ static bool read_request(fvi_request *r, const fvi_image_limits *limits, fvi_wir
         return false;
     }
     const Fovea__V1__GenerateRequest *request = (const void *)wire->message;
+    if (request->loyalty && r->mode == FVI_PLAN) {
+        return fvi_rpc_fail(err, GRPC_STATUS_INVALID_ARGUMENT,
+                            "loyalty: compares tokens, of which Plan makes none");
+    }
     if (!fvi_convert_check(request, limits, n_image, err) ||
         !fvi_convert_note(request, *n_image, &r->note, err)) {
         return false;
@@ -94,6 +98,7 @@ static bool submit(fvi_request *r, const Fovea__V1__GenerateRequest *request,
     }
     options->deadline_ms = left_ms == INT64_MAX ? 0 : (uint64_t)left_ms;
     options->plan_only = r->mode == FVI_PLAN;
+    options->loyalty = r->note.loyalty;
     r->answer.keep_tokens =
         r->mode == FVI_STREAM || request->return_tokens || options->n_logprobs > 0;
     fovea_status status = fovea_session_generate(r->session, options, &generation, &cause);

@@ -32,6 +32,10 @@ size_t sample_ask_args(sample_ask *ask, sample_arg *args)
         {"json", SAMPLE_ARG_FLAG, NULL, "one JSON object per answer, on a line", &ask->json},
         {"plan", SAMPLE_ARG_FLAG, NULL, "make the plan and show its ledger; no answer", &ask->plan},
         {"ledger", SAMPLE_ARG_FLAG, NULL, "show the whole ledger after an answer", &ask->ledger},
+        {"loyalty", SAMPLE_ARG_FLAG, NULL,
+         "compare the answer with the full cache's, which costs its\n"
+         "bytes and each token twice",
+         &ask->loyalty},
         {"raw", SAMPLE_ARG_FLAG, NULL,
          "the text is the whole prompt, with its image markers; no\n"
          "chat template",
@@ -99,6 +103,9 @@ int sample_ask_open(sample_ask *ask)
         return sample_args_refuse(program,
                                   "--heatmap: a server does not tell which tokens it keeps");
     }
+    if (ask->loyalty && ask->plan) {
+        return sample_args_refuse(program, "--loyalty compares tokens, of which --plan makes none");
+    }
     status = ask->server != NULL ? sample_remote_open(ask->server, &ask->runner, &err)
                                  : open_local(ask, &err);
     if (status < 0) {
@@ -161,6 +168,7 @@ static sample_request make_request(const sample_ask *ask, const char *text,
                 .stop = ask->stop.items,
                 .n_stop = (uint32_t)ask->stop.n,
                 .plan_only = ask->plan,
+                .loyalty = ask->loyalty,
             },
     };
 }
@@ -177,6 +185,9 @@ static fovea_status show_reply(const sample_ask *ask, const char *title, const s
         sample_show_ledger(reply, ask->recipe);
     } else {
         sample_show_line(reply, ask->recipe);
+    }
+    if (reply->compared) {
+        sample_show_loyalty(&reply->usage);
     }
     return FOVEA_OK;
 }
@@ -200,6 +211,7 @@ int sample_ask_run(const sample_ask *ask, const char *title, const char *text,
         fflush(stdout);
     }
     if (status == FOVEA_OK) {
+        reply.compared = ask->loyalty;
         status = show_reply(ask, title, &reply);
     }
     if (status == FOVEA_OK && ask->heatmap.path != NULL) {

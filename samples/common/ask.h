@@ -8,7 +8,7 @@
 #include "samples/common/heatmap.h"
 #include "samples/common/turn.h"
 
-#define SAMPLE_N_ASK_ARG 21
+#define SAMPLE_N_ASK_ARG 22
 
 typedef struct sample_ask {
     const sample_program *program;
@@ -18,7 +18,7 @@ typedef struct sample_ask {
     float temperature, top_p, min_p;
     sample_heatmap heatmap; /* path NULL: none is drawn */
     sample_texts stop;
-    bool json, plan, ledger, raw, no_labels;
+    bool json, plan, ledger, loyalty, raw, no_labels;
     sample_runner *runner; /* after sample_ask_open */
 } sample_ask;
 

@@ -134,13 +134,27 @@ static int set_kv(json_t *root, const fovea_ledger *ledger, const char *recipe)
     return failed | json_object_set_new(root, "kv", kv);
 }
 
-static int set_usage(json_t *root, const fovea_usage *usage)
+static int set_loyalty(json_t *root, const fovea_usage *usage)
 {
+    json_t *loyalty = json_object();
+    int failed = set_count(loyalty, "tokens", usage->loyalty_tokens);
+
+    failed |= set_real(loyalty, "share", usage->loyalty_share);
+    failed |= set_real(loyalty, "kl_nats", usage->loyalty_kl);
+    return failed | json_object_set_new(root, "loyalty", loyalty);
+}
+
+static int set_usage(json_t *root, const sample_reply *reply)
+{
+    const fovea_usage *usage = &reply->usage;
     json_t *tokens = json_object();
     int failed = set_count(tokens, "text_tokens", usage->text_tokens);
 
     failed |= set_count(tokens, "vision_tokens", usage->vision_tokens);
     failed |= set_count(tokens, "output_tokens", usage->output_tokens);
+    if (reply->compared) {
+        failed |= set_loyalty(tokens, usage);
+    }
     return failed | json_object_set_new(root, "usage", tokens);
 }
 
@@ -167,7 +181,7 @@ fovea_status sample_show_json(const sample_reply *reply, const char *recipe, dou
     failed |= json_object_set_new(root, "tokens", steps_json(reply));
     failed |= json_object_set_new(root, "logprobs", logprobs_json(reply));
     failed |= json_object_set_new(root, "finish", json_string(finish_names[reply->usage.finish]));
-    failed |= set_usage(root, &reply->usage);
+    failed |= set_usage(root, reply);
     failed |= set_kv(root, &reply->ledger, recipe);
     failed |= set_times(root, reply, load_ms);
     failed = failed != 0 || json_dumpf(root, stdout, format) != 0 || putchar('\n') == EOF ||
@@ -191,6 +205,12 @@ void sample_show_line(const sample_reply *reply, const char *recipe)
         usage->text_tokens, usage->vision_tokens, usage->output_tokens,
         reply->decode_image_ms + usage->encode_ms + usage->prefill_ms + usage->plan_ms +
             usage->decode_ms);
+}
+
+void sample_show_loyalty(const fovea_usage *usage)
+{
+    fprintf(stderr, "  loyalty: the full cache agrees on %.1f%% of %u tokens; KL %.4f nats\n",
+            100 * usage->loyalty_share, usage->loyalty_tokens, usage->loyalty_kl);
 }
 
 static void show_bytes(const char *name, uint64_t n_bytes, const fovea_ledger *ledger,

@@ -12,6 +12,8 @@ fovea_status sample_show_json(const sample_reply *reply, const char *recipe, dou
 
 /* One line: tokens, time, realised bytes of full bytes. */
 void sample_show_line(const sample_reply *reply, const char *recipe);
+/* One line: how much of the answer the full cache would have said. */
+void sample_show_loyalty(const fovea_usage *usage);
 /* The whole ledger, and its rows per layer when the reply has them. */
 void sample_show_ledger(const sample_reply *reply, const char *recipe);
 

@@ -40,6 +40,7 @@ typedef struct sample_reply {
     sample_step *steps; /* [n_step] the answer's tokens */
     size_t n_step;
     fovea_usage usage;
+    bool compared; /* the usage's loyalty was asked for */
     fovea_ledger ledger;
     fovea_ledger_row *rows; /* [n_row] one per (layer, KV head); none from a server */
     uint32_t n_row;

@@ -134,6 +134,7 @@ fovea_status fvi_client_message_make(const fovea_client_request *request, fvi_cl
     out->request.media = out->media_list;
     out->request.n_media = request->n_image;
     out->request.return_prompt_token_ids = 1;
+    out->request.loyalty = options->loyalty != 0;
     if (request->raw_prompt != NULL) {
         out->request.has_raw_prompt_case = FOVEA__V1__GENERATE_REQUEST__HAS_RAW_PROMPT_RAW_PROMPT;
         out->request.raw_prompt = text_of(request->raw_prompt);
@@ -209,6 +210,11 @@ fovea_status fvi_client_read_completion(const Fovea__V1__Completion *completion,
         usage->vision_tokens = tokens->vision_tokens;
         usage->output_tokens = tokens->output_tokens;
         usage->n_image = tokens->images;
+    }
+    if (tokens != NULL && tokens->loyalty != NULL) {
+        usage->loyalty_tokens = tokens->loyalty->tokens;
+        usage->loyalty_share = tokens->loyalty->share;
+        usage->loyalty_kl = tokens->loyalty->kl_nats;
     }
     if (times != NULL) {
         usage->queue_ms = times->queue_ms;

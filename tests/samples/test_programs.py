@@ -22,10 +22,11 @@ KEYS = ["text", "prompt_tokens", "tokens", "logprobs", "finish", "usage", "kv", 
 
 
 class Json(unittest.TestCase):
-    def check_sums(self, one):
+    def check_sums(self, one, loyalty=False):
         usage, kv = one["usage"], one["kv"]
         self.assertEqual(list(one), KEYS)
-        self.assertEqual(list(usage), ["text_tokens", "vision_tokens", "output_tokens"])
+        self.assertEqual(list(usage), ["text_tokens", "vision_tokens", "output_tokens"] +
+                         ["loyalty"] * loyalty)
         self.assertEqual(list(kv), ["recipe", "full_bytes", "realised_bytes", "peak_bytes",
                                     "by_modality", "kept_tokens", "estimated_loss"])
         self.assertEqual(list(kv["by_modality"]), ["text", "vision", "shared"])
@@ -65,6 +66,25 @@ class Json(unittest.TestCase):
             one = vqa("Read all signs.", "--recipe", f"{recipe}:keep=0.25")
             slots = sum(one["kv"]["kept_tokens"].values()) * LISTS
             self.assertLess(abs(slots - 0.25 * len(one["prompt_tokens"]) * LISTS), 1)
+
+    def test_loyalty(self):
+        question, lossy = "Describe the image.", ("--recipe", "streaming:keep=0.1,prefill.cap=none")
+        none = vqa(question, "--loyalty", images=(KITES,))
+        self.check_sums(none, loyalty=True)
+        n = none["usage"]["output_tokens"]
+        self.assertEqual(none["usage"]["loyalty"], {"tokens": n - 1, "share": 1, "kl_nats": 0})
+        plain, one = (vqa(question, *lossy, *more, images=(KITES,)) for more in ((), ("--loyalty",)))
+        self.check_sums(one, loyalty=True)
+        self.assertEqual(one["tokens"], plain["tokens"])
+        loyalty = one["usage"]["loyalty"]
+        self.assertEqual(list(loyalty), ["tokens", "share", "kl_nats"])
+        self.assertEqual(loyalty["tokens"], one["usage"]["output_tokens"] - 1)
+        self.assertGreater(loyalty["kl_nats"], 0)
+        n_same = loyalty["share"] * loyalty["tokens"]
+        self.assertTrue(0 < loyalty["share"] < 1)
+        self.assertAlmostEqual(n_same, round(n_same), places=6)
+        captions = asked("fovea-caption", KITES, *lossy, "--loyalty")
+        self.assertEqual(captions[0]["usage"], one["usage"])
 
     def test_logprobs(self):
         one = vqa("Read all signs.", "--logprobs", "5")
@@ -146,6 +166,15 @@ class People(unittest.TestCase):
         self.assertEqual(done.stdout.count("\n"), 1)
         self.assertRegex(done.stderr, r"\[none\] KV [\d,]+ of [\d,]+ bytes \(\d+\.\d%\)")
 
+    def test_loyalty(self):
+        arguments = ("--image", SIGNS, "--question", "Read all signs.", "--recipe", "streaming:keep=0.1")
+        self.assertNotIn("loyalty", run("fovea-vqa", *arguments).stderr)
+        loyalty = asked("fovea-vqa", *arguments, "--loyalty")[0]["usage"]["loyalty"]
+        words = (f"{100 * loyalty['share']:.1f}% of {loyalty['tokens']} tokens; "
+                 f"KL {loyalty['kl_nats']:.4f} nats")
+        for more in ((), ("--ledger",)):
+            self.assertIn(words, run("fovea-vqa", *arguments, "--loyalty", *more).stderr)
+
     def test_captions_are_titled(self):
         done = run("fovea-caption", KITES, SIGNS)
         lines = done.stdout.splitlines()
@@ -205,6 +234,7 @@ class Mistakes(unittest.TestCase):
         self.check(2, "at most 20", "fovea-vqa", *ask, "--logprobs", "21")
         self.check(2, "nonsense", "fovea-vqa", *ask, "--recipe", "nonsense:keep=0.1")
         self.check(2, "--prompt", "fovea-caption", "--raw", SIGNS)
+        self.check(2, "--loyalty", "fovea-vqa", *ask, "--loyalty", "--plan")
 
     def test_pictures_and_models(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -357,6 +387,7 @@ class Server(unittest.TestCase):
                         "USER: <image>\nRead all signs. ASSISTANT:")
         self.check_same("fovea-vqa", "--image", SIGNS, "--question", "x", "--plan", "--recipe",
                         "streaming:keep=0.5")
+        self.check_same("fovea-caption", KITES, "--recipe", "streaming:keep=0.1", "--loyalty")
         self.check_same("fovea-vqa", "--image", SIGNS, "--question", "x", "--temperature", "3",
                         "--seed", "5", "--max-tokens", "9", "--stop", "zz")
 

@@ -476,6 +476,11 @@ fovea_status fovea_generation_usage(const fovea_generation *g, fovea_usage *out)
                          .output_tokens = g->n_made,
                          .n_image = g->session->n_image,
                          .prefill_ms = 1.5};
+    if (g->options.loyalty && g->n_made > 0) {
+        out->loyalty_tokens = g->n_made - 1;
+        out->loyalty_share = 0.75;
+        out->loyalty_kl = 0.125;
+    }
     return FOVEA_OK;
 }
 

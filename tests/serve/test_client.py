@@ -175,6 +175,33 @@ class Answers(WireTest):
             self.assertEqual(reply.text, same.text)
             self.check_accounts(reply.prompt, reply.completion, vision=True)
 
+    def test_loyalty(self):
+        lossy = "streaming:keep=0.1,prefill.cap=none"    # which loyalty implies
+        long = {"max_tokens": 12, "ignore_end": True}
+        plain = self.generate(image(), text(QUESTION), recipe=lossy, **long)
+        self.assertFalse(plain.completion.usage.HasField("loyalty"))
+        for recipe in ("none", lossy):
+            body = request(image(), text(QUESTION), recipe=recipe, loyalty=True, **long)
+            reply = self.client.inference.Generate(body, timeout=60)
+            usage = reply.completion.usage
+            self.assertTrue(usage.HasField("loyalty"))
+            loyalty = usage.loyalty
+            self.assertEqual(loyalty.tokens, 11)
+            if wire.FAKE:
+                self.assertEqual((loyalty.share, loyalty.kl_nats), (0.75, 0.125))
+            elif recipe == "none":
+                self.assertEqual((loyalty.share, loyalty.kl_nats), (1, 0))
+            else:
+                self.assertEqual(reply.text, plain.text)
+                self.assertTrue(0 <= loyalty.share <= 1)
+                self.assertGreater(loyalty.kl_nats, 0)
+            *_, last = self.client.inference.GenerateStream(body, timeout=60)
+            self.assertEqual(last.completion.usage, usage)
+        short = self.generate(image(), text(QUESTION), loyalty=True, max_tokens=1)
+        self.assertEqual(short.completion.usage.loyalty, types_pb2.Loyalty(
+            **({"share": 0.75, "kl_nats": 0.125} if wire.FAKE else {})))
+        self.assertTrue(short.completion.usage.HasField("loyalty"))
+
     def test_data_uri(self):
         uri = "data:image/png;base64," + base64.b64encode(png()).decode()
         body = request(types_pb2.Part(media=types_pb2.MediaItem(data_uri=uri)), text(QUESTION))
@@ -218,6 +245,10 @@ class Refusals(WireTest):
             body = request(image(), text(QUESTION), recipe="vl-cache:bytes=1")
             self.refused(CODE.INVALID_ARGUMENT, "recipe: ", body)
             self.refused(CODE.INVALID_ARGUMENT, "recipe: ", body, "Plan")
+
+    def test_loyalty(self):
+        self.refused(CODE.INVALID_ARGUMENT, "loyalty: compares tokens",
+                     request(text("Hi"), loyalty=True), "Plan")
 
     def test_recipe_fields(self):
         recipe, part = types_pb2.Recipe, types_pb2.RecipePart
