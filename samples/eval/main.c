@@ -69,8 +69,8 @@ static bool parse(options *opt, int argc, char **argv, sample_texts *rest, int *
          &opt->budgets},
         {"against", SAMPLE_ARG_TEXT, "R",
          "compares every recipe with this one, at equal budgets if\n"
-         "it has none: points of difference, 95% interval of a\n"
-         "paired bootstrap of 10,000 resamples",
+         "it has none: points of difference in every share, 95%\n"
+         "interval of 10,000 paired resamples of the questions",
          &opt->against},
         {"mode", SAMPLE_ARG_TEXT, "MODE,..", "same (default), next, blind, see below", &opt->mode},
         {"limit", SAMPLE_ARG_UINT, "N", "only the first N questions", &opt->limit},

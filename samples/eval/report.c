@@ -9,6 +9,9 @@
 #define YARDSTICK  "random:bytes=10%"
 #define LEAST_LOSS 0.10
 
+static const char *const measures[EVAL_N_MEASURE] = {
+    [EVAL_RIGHT] = "right", [EVAL_TOKENS] = "tokens", [EVAL_AS_NONE] = "as none"};
+
 /* A field of CSV that may hold commas. */
 static void print_quoted(FILE *out, const char *text)
 {
@@ -56,27 +59,34 @@ static fovea_status print_csv_difference(FILE *out, const eval_part *part, uint3
                                          uint32_t kind, const char *against, fovea_error *err)
 {
     uint32_t other = other_of(part, recipe, against);
-    eval_share difference;
-    fovea_status status = FOVEA_OK;
+    bool compared = other != EVAL_MAX_RECIPE;
+    eval_share more[EVAL_N_MEASURE];
 
-    if (other == EVAL_MAX_RECIPE) {
-        fputs(",\"\",,,\n", out);
-        return status;
+    if (compared && eval_compare(part, recipe, other, kind, more, err) < 0) {
+        return FOVEA_ERR_NOMEM;
     }
-    status = eval_compare(part, recipe, other, kind, &difference, err);
     fputc(',', out);
-    print_quoted(out, part->job.recipes->items[other]);
-    fprintf(out, ",%.4f,%.4f,%.4f\n", difference.share, difference.low, difference.high);
-    return status;
+    print_quoted(out, compared ? part->job.recipes->items[other] : "");
+    for (int m = 0; m < EVAL_N_MEASURE; m++) {
+        if (compared) {
+            fprintf(out, ",%.4f,%.4f,%.4f", more[m].share, more[m].low, more[m].high);
+        } else {
+            fputs(",,,", out);
+        }
+    }
+    fputc('\n', out);
+    return FOVEA_OK;
 }
 
 void eval_report_csv_head(FILE *out)
 {
-    fputs("set,mode,recipe,kind,questions,refused,right,accuracy,accuracy_low,accuracy_high,"
-          "as_none,as_none_low,as_none_high,tokens,token_agreement,full_bytes,realised_bytes,"
-          "realised_share,peak_bytes,kept_text,kept_vision,ms_per_token,against,difference,"
-          "difference_low,difference_high\n",
-          out);
+    fputs(
+        "set,mode,recipe,kind,questions,refused,right,accuracy,accuracy_low,accuracy_high,"
+        "as_none,as_none_low,as_none_high,tokens,token_agreement,full_bytes,realised_bytes,"
+        "realised_share,peak_bytes,kept_text,kept_vision,ms_per_token,against,difference,"
+        "difference_low,difference_high,token_difference,token_difference_low,"
+        "token_difference_high,as_none_difference,as_none_difference_low,as_none_difference_high\n",
+        out);
 }
 
 fovea_status eval_report_csv(FILE *out, const eval_part *part, const char *against,
@@ -145,23 +155,44 @@ static void print_recipe(FILE *out, uint32_t index, const char *recipe, int widt
     }
 }
 
-static fovea_status print_difference(FILE *out, const eval_part *part, uint32_t recipe,
-                                     const char *against, fovea_error *err)
+static void print_points(FILE *out, const eval_share *more)
 {
-    uint32_t other = other_of(part, recipe, against);
-    eval_share difference;
+    char interval[48];
 
-    if (other == EVAL_MAX_RECIPE) {
-        return FOVEA_OK;
+    snprintf(interval, sizeof(interval), "(%+.1f to %+.1f)", 100 * more->low, 100 * more->high);
+    fprintf(out, "  %+6.1f %-18s %-6s", 100 * more->share, interval,
+            more->low > 0    ? "better"
+            : more->high < 0 ? "worse"
+                             : "");
+}
+
+/* What every recipe has more than the one it is compared with, in every measure. */
+static fovea_status print_differences(FILE *out, const eval_part *part, const char *against,
+                                      int width, fovea_error *err)
+{
+    const eval_recipes *recipes = part->job.recipes;
+    eval_share more[EVAL_N_MEASURE];
+
+    fprintf(out, "\npoints against %s, 95%% interval of a paired bootstrap\n    %-*s", against,
+            width, "recipe");
+    for (int m = 0; m < EVAL_N_MEASURE; m++) {
+        fprintf(out, "  %-32s", measures[m]);
     }
-    if (eval_compare(part, recipe, other, EVAL_ALL_KINDS, &difference, err) < 0) {
-        return FOVEA_ERR_NOMEM;
+    fputc('\n', out);
+    for (uint32_t r = 0; r < recipes->n; r++) {
+        uint32_t other = other_of(part, r, against);
+        if (other == EVAL_MAX_RECIPE) {
+            continue;
+        }
+        if (eval_compare(part, r, other, EVAL_ALL_KINDS, more, err) < 0) {
+            return FOVEA_ERR_NOMEM;
+        }
+        fprintf(out, "%2u  %-*s", r + 1, width, recipes->items[r]);
+        for (int m = 0; m < EVAL_N_MEASURE; m++) {
+            print_points(out, &more[m]);
+        }
+        fputc('\n', out);
     }
-    fprintf(out, "  %+6.1f (%+.1f to %+.1f)%s", 100 * difference.share, 100 * difference.low,
-            100 * difference.high,
-            difference.low > 0    ? " better"
-            : difference.high < 0 ? " worse"
-                                  : "");
     return FOVEA_OK;
 }
 
@@ -224,18 +255,19 @@ fovea_status eval_report_table(FILE *out, const eval_part *part, const char *aga
     fprintf(
         out,
         "\n\n    %-*s  right  95%% interval    of none  as none   tokens  KV realised  of full  "
-        "kept text+vision  ms/token%s%s\n",
-        width, "recipe", against != NULL ? "  points against " : "",
-        against != NULL ? against : "");
-    for (uint32_t r = 0; r < recipes->n && status == FOVEA_OK; r++) {
+        "kept text+vision  ms/token\n",
+        width, "recipe");
+    for (uint32_t r = 0; r < recipes->n; r++) {
         eval_totals sum = eval_total_of(part, r, EVAL_ALL_KINDS);
         print_recipe(out, r, recipes->items[r], width, &sum,
                      eval_ratio((double)none.n_right, (double)none.n));
-        status = print_difference(out, part, r, against, err);
         if (sum.n_refused > 0) {
             fprintf(out, "  refused %llu times", (unsigned long long)sum.n_refused);
         }
         fputc('\n', out);
+    }
+    if (against != NULL) {
+        status = print_differences(out, part, against, width, err);
     }
     print_kinds(out, part);
     print_check(out, part);

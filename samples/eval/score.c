@@ -1,4 +1,4 @@
-/* score.c - comparison of answers, Wilson's interval and the bootstrap's. */
+/* score.c - comparison of answers, Wilson's interval and the bootstrap. */
 #include "samples/eval/score.h"
 
 #include <math.h>
@@ -91,36 +91,53 @@ static uint64_t next_random(uint64_t *state)
     return z ^ (z >> 31);
 }
 
-static int compare_sums(const void *a, const void *b)
+static int compare_shares(const void *a, const void *b)
 {
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    double x = *(const double *)a, y = *(const double *)b;
 
     return (x > y) - (x < y);
 }
 
-eval_share eval_bootstrap(const int8_t *differences, size_t n, uint64_t seed)
+static void add_terms(eval_terms *sum, const eval_terms *terms)
 {
-    static const eval_share nothing = {0, 0, 0};
-    int64_t *sums = calloc(N_RESAMPLE, sizeof(*sums));
-    int64_t sum = 0;
-    eval_share share;
+    for (int m = 0; m < EVAL_N_MEASURE; m++) {
+        sum->gain[m] += terms->gain[m];
+        sum->of[m] += terms->of[m];
+    }
+}
 
-    if (n == 0 || n > UINT32_MAX || sums == NULL) {
-        free(sums);
-        return nothing;
+static double share_of_terms(const eval_terms *sum, int measure)
+{
+    return sum->of[measure] > 0 ? sum->gain[measure] / sum->of[measure] : 0;
+}
+
+bool eval_bootstrap(const eval_terms *terms, size_t n, uint64_t seed,
+                    eval_share out[EVAL_N_MEASURE])
+{
+    double(*shares)[N_RESAMPLE] = calloc(EVAL_N_MEASURE, sizeof(*shares));
+    eval_terms whole = {0};
+
+    if (n > UINT32_MAX || shares == NULL) {
+        free(shares);
+        return false;
     }
     for (size_t i = 0; i < n; i++) {
-        sum += differences[i];
+        add_terms(&whole, &terms[i]);
     }
     for (size_t k = 0; k < N_RESAMPLE; k++) {
+        eval_terms sum = {0};
         for (size_t i = 0; i < n; i++) { /* a number below n without a division */
-            sums[k] += differences[((next_random(&seed) >> 32) * n) >> 32];
+            add_terms(&sum, &terms[((next_random(&seed) >> 32) * n) >> 32]);
+        }
+        for (int m = 0; m < EVAL_N_MEASURE; m++) {
+            shares[m][k] = share_of_terms(&sum, m);
         }
     }
-    qsort(sums, N_RESAMPLE, sizeof(*sums), compare_sums);
-    share.share = (double)sum / (double)n;
-    share.low = (double)sums[N_TAIL] / (double)n;
-    share.high = (double)sums[N_RESAMPLE - 1 - N_TAIL] / (double)n;
-    free(sums);
-    return share;
+    for (int m = 0; m < EVAL_N_MEASURE; m++) {
+        qsort(shares[m], N_RESAMPLE, sizeof(*shares[m]), compare_shares);
+        out[m] = (eval_share){share_of_terms(&whole, m), shares[m][N_TAIL],
+                              shares[m][N_RESAMPLE - 1 - N_TAIL]};
+    }
+    free(shares);
+    return true;
 }

@@ -1,6 +1,6 @@
-/* score.h - when an answer is right, and how sure a share of right answers is.
+/* score.h - when an answer is right, and how sure shares and differences of them are.
  *
- * Called by run.c and report.c. Threads: any. */
+ * Called by lanes.c, totals.c and report.c. Threads: any. */
 #ifndef FOVEA_SAMPLES_EVAL_SCORE_H
 #define FOVEA_SAMPLES_EVAL_SCORE_H
 
@@ -19,8 +19,24 @@ typedef struct eval_share {
 /* With the interval of Wilson. All 0 when n is 0. */
 eval_share eval_share_of(uint64_t n_right, uint64_t n);
 
-/* Mean of n paired differences, each -1, 0 or 1, with the 95% interval of 10,000 bootstrap resamples;
- * the same seed gives the same interval. All 0 when n is 0. */
-eval_share eval_bootstrap(const int8_t *differences, size_t n, uint64_t seed);
+/* What is measured of recipes: shares of answers and, of tokens, a ratio of two sums. */
+typedef enum eval_measure {
+    EVAL_RIGHT,
+    EVAL_TOKENS,
+    EVAL_AS_NONE,
+    EVAL_N_MEASURE,
+} eval_measure;
+
+/* One question's part of each measure: gain[m] of of[m]. Of two recipes compared, gain is a difference and
+ * may be below 0. */
+typedef struct eval_terms {
+    double gain[EVAL_N_MEASURE], of[EVAL_N_MEASURE];
+} eval_terms;
+
+/* Per measure the sum of gain over the sum of of, with the 95% interval of 10,000 bootstrap resamples of
+ * the n questions, the same for all measures; the same seed gives the same intervals. A sum over nothing
+ * makes 0. False: memory is out. */
+bool eval_bootstrap(const eval_terms *terms, size_t n, uint64_t seed,
+                    eval_share out[EVAL_N_MEASURE]);
 
 #endif

@@ -54,22 +54,35 @@ double eval_ratio(double part, double whole)
     return whole > 0 ? part / whole : 0;
 }
 
-fovea_status eval_compare(const eval_part *part, uint32_t recipe, uint32_t other, uint32_t kind,
-                          eval_share *out, fovea_error *err)
+static eval_terms terms_of(const eval_outcome *outcome)
 {
-    int8_t *differences = calloc(part->set.n + 1, sizeof(*differences));
-    size_t n = 0;
+    return (eval_terms){
+        .gain = {[EVAL_RIGHT] = outcome->right,
+                 [EVAL_TOKENS] = outcome->n_agree,
+                 [EVAL_AS_NONE] = outcome->as_none},
+        .of = {[EVAL_RIGHT] = 1, [EVAL_TOKENS] = outcome->n_token, [EVAL_AS_NONE] = 1},
+    };
+}
 
-    if (differences == NULL) {
-        return sample_fail(err, FOVEA_ERR_NOMEM, "memory is out");
-    }
-    for (size_t i = 0; i < part->set.n; i++) {
+fovea_status eval_compare(const eval_part *part, uint32_t recipe, uint32_t other, uint32_t kind,
+                          eval_share out[EVAL_N_MEASURE], fovea_error *err)
+{
+    eval_terms *terms = calloc(part->set.n + 1, sizeof(*terms));
+    size_t n = 0;
+    bool done;
+
+    for (size_t i = 0; terms != NULL && i < part->set.n; i++) {
         const eval_outcome *outcomes = outcomes_of(part, i, kind);
         if (outcomes != NULL && !outcomes[recipe].refused && !outcomes[other].refused) {
-            differences[n++] = (int8_t)(outcomes[recipe].right - outcomes[other].right);
+            eval_terms less = terms_of(&outcomes[other]);
+            terms[n] = terms_of(&outcomes[recipe]);
+            for (int m = 0; m < EVAL_N_MEASURE; m++) { /* tokens of the same text: of is the same */
+                terms[n].gain[m] -= less.gain[m];
+            }
+            n++;
         }
     }
-    *out = eval_bootstrap(differences, n, BOOTSTRAP_SEED);
-    free(differences);
-    return FOVEA_OK;
+    done = terms != NULL && eval_bootstrap(terms, n, BOOTSTRAP_SEED, out);
+    free(terms);
+    return done ? FOVEA_OK : sample_fail(err, FOVEA_ERR_NOMEM, "memory is out");
 }

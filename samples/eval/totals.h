@@ -32,8 +32,9 @@ eval_totals eval_total_of(const eval_part *part, uint32_t recipe, uint32_t kind)
 /* part / whole, 0 when whole is. */
 double eval_ratio(double part, double whole);
 
-/* Right answers of `recipe` minus those of `other`, as a share of the questions that both answered. */
+/* What `recipe` has more than `other`, in every measure, of the questions that both answered; paired
+ * bootstrap. */
 fovea_status eval_compare(const eval_part *part, uint32_t recipe, uint32_t other, uint32_t kind,
-                          eval_share *out, fovea_error *err);
+                          eval_share out[EVAL_N_MEASURE], fovea_error *err);
 
 #endif

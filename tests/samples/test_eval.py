@@ -129,11 +129,12 @@ class Eval(unittest.TestCase):
             if row["against"]:
                 other = next(r for r in rows if r["recipe"] == row["against"] and
                              (r["set"], r["mode"]) == (row["set"], row["mode"]))
-                difference = float(row["difference"])
-                self.assertAlmostEqual(difference, float(row["accuracy"]) - float(other["accuracy"]),
-                                       places=3)
-                self.assertLessEqual(float(row["difference_low"]), difference)
-                self.assertGreaterEqual(float(row["difference_high"]), difference)
+                for share, prefix in (("accuracy", ""), ("token_agreement", "token_"),
+                                      ("as_none", "as_none_")):
+                    more = float(row[f"{prefix}difference"])
+                    self.assertAlmostEqual(more, float(row[share]) - float(other[share]), delta=2e-4)
+                    self.assertLessEqual(float(row[f"{prefix}difference_low"]), more)
+                    self.assertGreaterEqual(float(row[f"{prefix}difference_high"]), more)
         self.assertEqual(done.stdout.count("loses"), 3)
         name = "{http://www.w3.org/2000/svg}"
         self.assertEqual(len(drawn.findall(f"{name}polyline")), 3 * 3 * len(parts))

@@ -6,6 +6,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -60,26 +61,81 @@ static void intervals_are_wilsons(void **state)
 /* Of many questions the mean is normally distributed, with the deviation below. */
 static void bootstrap_is_the_normal_one(void **state)
 {
-    static int8_t differences[1000];
+    static eval_terms terms[1000];
     const double mean = 0.05,
                  deviation = 0.012031; /* 100 and 50 of 1000: sqrt((0.15 - 0.0025) / 1000) */
-    eval_share got, again;
+    eval_share got[EVAL_N_MEASURE], again[EVAL_N_MEASURE];
 
     (void)state;
-    for (int i = 0; i < 150; i++) {
-        differences[6 * i] = i < 100 ? 1 : -1;
+    for (int i = 0; i < 1000; i++) {
+        terms[i].of[EVAL_RIGHT] = 1;
     }
-    got = eval_bootstrap(differences, 1000, 1);
-    again = eval_bootstrap(differences, 1000, 1);
-    assert_float_equal(got.share, mean, 1e-12);
-    assert_float_equal(got.low, mean - 1.96 * deviation, 0.0015);
-    assert_float_equal(got.high, mean + 1.96 * deviation, 0.0015);
-    assert_memory_equal(&got, &again, sizeof(got));
-    differences[0] = 0;
-    got = eval_bootstrap(differences + 1, 5, 1); /* nothing differs */
-    assert_float_equal(got.low, 0.0, 0.0);
-    assert_float_equal(got.high, 0.0, 0.0);
-    assert_float_equal(eval_bootstrap(differences, 0, 1).high, 0.0, 0.0);
+    for (int i = 0; i < 150; i++) {
+        terms[6 * i].gain[EVAL_RIGHT] = i < 100 ? 1 : -1;
+    }
+    assert_true(eval_bootstrap(terms, 1000, 1, got));
+    assert_true(eval_bootstrap(terms, 1000, 1, again));
+    assert_float_equal(got[EVAL_RIGHT].share, mean, 1e-12);
+    assert_float_equal(got[EVAL_RIGHT].low, mean - 1.96 * deviation, 0.0015);
+    assert_float_equal(got[EVAL_RIGHT].high, mean + 1.96 * deviation, 0.0015);
+    assert_float_equal(got[EVAL_TOKENS].high, 0.0, 0.0); /* of nothing */
+    assert_memory_equal(got, again, sizeof(got));
+    assert_true(eval_bootstrap(terms + 1, 5, 1, got)); /* nothing differs */
+    assert_float_equal(got[EVAL_RIGHT].low, 0.0, 0.0);
+    assert_float_equal(got[EVAL_RIGHT].high, 0.0, 0.0);
+    assert_true(eval_bootstrap(terms, 0, 1, got));
+    assert_float_equal(got[EVAL_RIGHT].high, 0.0, 0.0);
+}
+
+#define N_FEW      5
+#define N_RESAMPLE 3125 /* 5^5: every one there is */
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void assert_in_interval(double bound, const double *sorted, double from, double to)
+{
+    assert_true(bound >= sorted[(int)(from * N_RESAMPLE)] - 1e-12);
+    assert_true(bound <= sorted[(int)(to * N_RESAMPLE)] + 1e-12);
+}
+
+/* Of few questions every resample can be looked at. The bounds of a measure, each within half a percent of
+ * the resamples (three deviations of 10,000 draws), and of tokens as a ratio of sums: questions
+ * with long answers weigh more. */
+static void bootstrap_is_that_of_every_resample(void **state)
+{
+    static const double gain[] = {7, -1, 0, 5, -6}, of[] = {9, 2, 7, 5, 60};
+    static double ratios[N_RESAMPLE], means[N_RESAMPLE];
+    eval_terms terms[N_FEW] = {0};
+    eval_share got[EVAL_N_MEASURE];
+
+    (void)state;
+    for (int i = 0; i < N_FEW; i++) {
+        terms[i].gain[EVAL_TOKENS] = terms[i].gain[EVAL_AS_NONE] = gain[i];
+        terms[i].of[EVAL_TOKENS] = of[i];
+        terms[i].of[EVAL_AS_NONE] = 1;
+    }
+    for (int k = 0; k < N_RESAMPLE; k++) {
+        double sum = 0, whole = 0;
+        for (int i = 0, digits = k; i < N_FEW; i++, digits /= N_FEW) {
+            sum += gain[digits % N_FEW];
+            whole += of[digits % N_FEW];
+        }
+        ratios[k] = sum / whole;
+        means[k] = sum / N_FEW;
+    }
+    qsort(ratios, N_RESAMPLE, sizeof(*ratios), compare);
+    qsort(means, N_RESAMPLE, sizeof(*means), compare);
+    assert_true(eval_bootstrap(terms, N_FEW, 1, got));
+    assert_float_equal(got[EVAL_TOKENS].share, 5.0 / 83, 1e-12);
+    assert_float_equal(got[EVAL_AS_NONE].share, 1.0, 1e-12);
+    assert_in_interval(got[EVAL_TOKENS].low, ratios, 0.020, 0.030);
+    assert_in_interval(got[EVAL_TOKENS].high, ratios, 0.970, 0.980);
+    assert_in_interval(got[EVAL_AS_NONE].low, means, 0.020, 0.030);
+    assert_in_interval(got[EVAL_AS_NONE].high, means, 0.970, 0.980);
 }
 
 int main(void)
@@ -89,6 +145,7 @@ int main(void)
         cmocka_unit_test(any_answer_of_the_list_is_right),
         cmocka_unit_test(intervals_are_wilsons),
         cmocka_unit_test(bootstrap_is_the_normal_one),
+        cmocka_unit_test(bootstrap_is_that_of_every_resample),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
