@@ -9,8 +9,10 @@
 #define YARDSTICK  "random:bytes=10%"
 #define LEAST_LOSS 0.10
 
-static const char *const measures[EVAL_N_MEASURE] = {
-    [EVAL_RIGHT] = "right", [EVAL_TOKENS] = "tokens", [EVAL_AS_NONE] = "as none"};
+static const char *const measures[EVAL_N_MEASURE] = {[EVAL_RIGHT] = "right",
+                                                     [EVAL_TOKENS] = "tokens",
+                                                     [EVAL_AS_NONE] = "as none",
+                                                     [EVAL_ANLS] = "ANLS"};
 
 /* A field of CSV that may hold commas. */
 static void print_quoted(FILE *out, const char *text)
@@ -74,19 +76,33 @@ static fovea_status print_csv_difference(FILE *out, const eval_part *part, uint3
             fputs(",,,", out);
         }
     }
-    fputc('\n', out);
     return FOVEA_OK;
+}
+
+/* What came to the table later and so stands behind everything else. */
+static fovea_status print_csv_shares(FILE *out, const eval_part *part, uint32_t recipe,
+                                     uint32_t kind, fovea_error *err)
+{
+    eval_share own[EVAL_N_MEASURE];
+    fovea_status status = eval_shares_of(part, recipe, kind, own, err);
+
+    if (status == FOVEA_OK) {
+        fprintf(out, ",%.4f,%.4f,%.4f,%.4f,%.4f\n", own[EVAL_ANLS].share, own[EVAL_ANLS].low,
+                own[EVAL_ANLS].high, own[EVAL_TOKENS].low, own[EVAL_TOKENS].high);
+    }
+    return status;
 }
 
 void eval_report_csv_head(FILE *out)
 {
-    fputs(
-        "set,mode,recipe,kind,questions,refused,right,accuracy,accuracy_low,accuracy_high,"
-        "as_none,as_none_low,as_none_high,tokens,token_agreement,full_bytes,realised_bytes,"
-        "realised_share,peak_bytes,kept_text,kept_vision,ms_per_token,against,difference,"
-        "difference_low,difference_high,token_difference,token_difference_low,"
-        "token_difference_high,as_none_difference,as_none_difference_low,as_none_difference_high\n",
-        out);
+    fputs("set,mode,recipe,kind,questions,refused,right,accuracy,accuracy_low,accuracy_high,"
+          "as_none,as_none_low,as_none_high,tokens,token_agreement,full_bytes,realised_bytes,"
+          "realised_share,peak_bytes,kept_text,kept_vision,ms_per_token,against,difference,"
+          "difference_low,difference_high,token_difference,token_difference_low,"
+          "token_difference_high,as_none_difference,as_none_difference_low,as_none_difference_high,"
+          "anls_difference,anls_difference_low,anls_difference_high,anls,anls_low,anls_high,"
+          "token_agreement_low,token_agreement_high\n",
+          out);
 }
 
 fovea_status eval_report_csv(FILE *out, const eval_part *part, const char *against,
@@ -106,6 +122,9 @@ fovea_status eval_report_csv(FILE *out, const eval_part *part, const char *again
             print_quoted(out, k == 0 ? "all" : part->set.kinds[k - 1]);
             print_csv_line(out, &sum);
             status = print_csv_difference(out, part, r, kind, against, err);
+            if (status == FOVEA_OK) {
+                status = print_csv_shares(out, part, r, kind, err);
+            }
         }
     }
     return status;
@@ -133,17 +152,19 @@ static int recipe_width(const eval_recipes *recipes)
 }
 
 static void print_recipe(FILE *out, uint32_t index, const char *recipe, int width,
-                         const eval_totals *sum, double right_of_none)
+                         const eval_totals *sum, const eval_share *own, double right_of_none)
 {
     double n = (double)sum->n;
     eval_share right = eval_share_of(sum->n_right, sum->n);
     char bytes[SAMPLE_DIGITS];
 
-    fprintf(out, "%2u  %-*s  %5.1f%% (%5.1f to %5.1f)  %6.1f%%  %6.1f%%  %6.1f%%", index + 1, width,
-            recipe, 100 * right.share, 100 * right.low, 100 * right.high,
-            100 * eval_ratio(right.share, right_of_none),
-            100 * eval_ratio((double)sum->n_as_none, n),
-            100 * eval_ratio((double)sum->n_agree, (double)sum->n_token));
+    fprintf(
+        out,
+        "%2u  %-*s  %5.1f%% (%5.1f to %5.1f)  %5.1f%% (%5.1f to %5.1f)  %6.1f%%  %6.1f%%  %6.1f%%",
+        index + 1, width, recipe, 100 * right.share, 100 * right.low, 100 * right.high,
+        100 * own[EVAL_ANLS].share, 100 * own[EVAL_ANLS].low, 100 * own[EVAL_ANLS].high,
+        100 * eval_ratio(right.share, right_of_none), 100 * eval_ratio((double)sum->n_as_none, n),
+        100 * eval_ratio((double)sum->n_agree, (double)sum->n_token));
     fprintf(out, "  %11s  %6.1f%%  %6.1f + %-6.1f",
             sample_digits((uint64_t)(eval_ratio((double)sum->realised_bytes, n) + 0.5), bytes),
             100 * eval_ratio((double)sum->realised_bytes, (double)sum->full_bytes),
@@ -196,11 +217,22 @@ static fovea_status print_differences(FILE *out, const eval_part *part, const ch
     return FOVEA_OK;
 }
 
-static void print_kinds(FILE *out, const eval_part *part)
+static double right_of(const eval_totals *sum)
+{
+    return eval_ratio((double)sum->n_right, (double)sum->n);
+}
+
+static double anls_of(const eval_totals *sum)
+{
+    return eval_ratio(sum->anls, (double)sum->n);
+}
+
+static void print_kinds(FILE *out, const eval_part *part, const char *title,
+                        double (*share_of)(const eval_totals *sum))
 {
     const eval_recipes *recipes = part->job.recipes;
 
-    fprintf(out, "\nright by kind    questions");
+    fprintf(out, "\n%-16s questions", title);
     for (uint32_t r = 0; r < recipes->n; r++) {
         fprintf(out, "  %6u", r + 1);
     }
@@ -213,7 +245,7 @@ static void print_kinds(FILE *out, const eval_part *part)
         fprintf(out, "%-16s %9llu", part->set.kinds[k], (unsigned long long)first.n);
         for (uint32_t r = 0; r < recipes->n; r++) {
             eval_totals sum = eval_total_of(part, r, k);
-            fprintf(out, "  %5.1f%%", 100 * eval_ratio((double)sum.n_right, (double)sum.n));
+            fprintf(out, "  %5.1f%%", 100 * share_of(&sum));
         }
         fputc('\n', out);
     }
@@ -232,10 +264,10 @@ static void print_check(FILE *out, const eval_part *part)
         return;
     }
     random = eval_total_of(part, yardstick, EVAL_ALL_KINDS);
-    loss = eval_ratio((double)none.n_right, (double)none.n) -
-           eval_ratio((double)random.n_right, (double)random.n);
-    fprintf(out, "\n%s loses %.1f points against none: this set %s\n", YARDSTICK, 100 * loss,
-            loss >= LEAST_LOSS ? "counts" : "does not count, it takes at least 10");
+    loss = right_of(&none) - right_of(&random);
+    fprintf(out, "\n%s loses %.1f points of right against none, %.1f of ANLS: this set %s\n",
+            YARDSTICK, 100 * loss, 100 * (anls_of(&none) - anls_of(&random)),
+            loss >= LEAST_LOSS ? "counts" : "does not count, it takes at least 10 of right");
 }
 
 fovea_status eval_report_table(FILE *out, const eval_part *part, const char *against,
@@ -252,24 +284,29 @@ fovea_status eval_report_table(FILE *out, const eval_part *part, const char *aga
         fprintf(out, " (%zu more have a one-token answer, which the prefill gives)",
                 part->set.n - n);
     }
-    fprintf(
-        out,
-        "\n\n    %-*s  right  95%% interval    of none  as none   tokens  KV realised  of full  "
-        "kept text+vision  ms/token\n",
-        width, "recipe");
-    for (uint32_t r = 0; r < recipes->n; r++) {
+    fprintf(out,
+            "\n\n    %-*s  right  95%% interval     ANLS  95%% interval    of none  as none   "
+            "tokens  KV realised  of full  "
+            "kept text+vision  ms/token\n",
+            width, "recipe");
+    for (uint32_t r = 0; r < recipes->n && status == FOVEA_OK; r++) {
         eval_totals sum = eval_total_of(part, r, EVAL_ALL_KINDS);
-        print_recipe(out, r, recipes->items[r], width, &sum,
-                     eval_ratio((double)none.n_right, (double)none.n));
+        eval_share own[EVAL_N_MEASURE];
+        status = eval_shares_of(part, r, EVAL_ALL_KINDS, own, err);
+        if (status < 0) {
+            break;
+        }
+        print_recipe(out, r, recipes->items[r], width, &sum, own, right_of(&none));
         if (sum.n_refused > 0) {
             fprintf(out, "  refused %llu times", (unsigned long long)sum.n_refused);
         }
         fputc('\n', out);
     }
-    if (against != NULL) {
+    if (status == FOVEA_OK && against != NULL) {
         status = print_differences(out, part, against, width, err);
     }
-    print_kinds(out, part);
+    print_kinds(out, part, "right by kind", right_of);
+    print_kinds(out, part, "ANLS by kind", anls_of);
     print_check(out, part);
     return status;
 }

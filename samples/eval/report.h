@@ -13,8 +13,8 @@ void eval_report_csv_head(FILE *out);
  * empty where recipes ran together. against: the recipe that the others are compared with (eval_recipes_against), or NULL. */
 fovea_status eval_report_csv(FILE *out, const eval_part *part, const char *against,
                              fovea_error *err);
-/* Recipes with their shares and bytes, with `against` what each has more than that one, then shares of right
- * answers by kind, then whether the set can tell recipes apart. */
+/* Recipes with their shares and bytes, with `against` what each has more than that one, then right and ANLS
+ * by kind, then whether the set can tell recipes apart. */
 fovea_status eval_report_table(FILE *out, const eval_part *part, const char *against,
                                fovea_error *err);
 /* One JSON object per question: what every recipe answered. */

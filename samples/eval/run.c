@@ -3,6 +3,7 @@
 
 #include "samples/common/args.h"
 #include "samples/eval/lanes.h"
+#include "samples/eval/score.h"
 #include "samples/eval/state.h"
 
 #include <pthread.h>
@@ -209,6 +210,19 @@ static fovea_status ask_open(const eval_job *job, const eval_item *item, const c
     return status;
 }
 
+/* Of what was asked and what the state knew, whose lines have the texts alone. */
+static fovea_status score(const eval_item *item, eval_outcome *outcomes, uint32_t n,
+                          fovea_error *err)
+{
+    for (uint32_t r = 0; r < n; r++) {
+        const char *text = outcomes[r].text;
+        if (text != NULL && !eval_anls(text, item->answers, &outcomes[r].anls)) {
+            return sample_fail(err, FOVEA_ERR_NOMEM, "memory is out");
+        }
+    }
+    return FOVEA_OK;
+}
+
 static fovea_status run_item(const eval_job *job, size_t index, eval_results *results,
                              double *prefill_ms, fovea_error *err)
 {
@@ -223,6 +237,9 @@ static fovea_status run_item(const eval_job *job, size_t index, eval_results *re
     }
     if (status == FOVEA_OK && results->counts[index] && recall(job, key, outcomes, known) > 0) {
         status = ask_open(job, item, key, known, outcomes, prefill_ms, err);
+    }
+    if (status == FOVEA_OK) {
+        status = score(item, outcomes, job->recipes->n, err);
     }
     return status;
 }

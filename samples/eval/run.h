@@ -33,6 +33,7 @@ typedef struct eval_outcome {
     bool refused;     /* the budget is below the recipe's floor here */
     bool right;       /* one of the answers */
     bool as_none;     /* the same text as with "none" */
+    double anls;      /* eval_anls of the text */
     uint32_t n_token; /* tokens of the answer of "none" that count .. */
     uint32_t
         n_agree; /* .. and those that are the likeliest here too, after the same words before */

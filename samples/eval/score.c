@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define ANLS_LEAST 0.5 /* a similarity has to be above it */
 #define N_RESAMPLE 10000
 #define N_TAIL     (N_RESAMPLE / 40) /* 2.5% */
 #define Z_95       1.959964          /* normal quantile of 97.5% */
@@ -19,9 +20,9 @@ static int lower(char c)
     return c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : (unsigned char)c;
 }
 
-/* The next character as it is compared, 0 at the end: blanks count once, none at either end, nor a last
- * full stop. */
-static int next_char(const char **at, bool *begun)
+/* The next character as it is compared, 0 at the end: blanks count once, none at either end, nor, without
+ * `stop`, a last full stop. */
+static int next_char(const char **at, bool *begun, bool stop)
 {
     const char *c = *at;
     int gap = 0;
@@ -30,7 +31,7 @@ static int next_char(const char **at, bool *begun)
         c++;
         gap = ' ';
     }
-    if (*c == '.' && c[1 + strspn(c + 1, " \t\n\r")] == '\0') {
+    if (!stop && *c == '.' && c[1 + strspn(c + 1, " \t\n\r")] == '\0') {
         c += strlen(c);
     }
     if (*c == '\0' || (gap != 0 && *begun)) {
@@ -48,8 +49,8 @@ bool eval_same_text(const char *a, const char *b)
     int x, y;
 
     do {
-        x = next_char(&a, &begun_a);
-        y = next_char(&b, &begun_b);
+        x = next_char(&a, &begun_a, false);
+        y = next_char(&b, &begun_b, false);
     } while (x == y && x != 0);
     return x == y;
 }
@@ -66,6 +67,93 @@ bool eval_is_right(const char *text, const json_t *answers)
         }
     }
     return false;
+}
+
+/* Whether `byte` continues the code point whose bytes so far are `begun`: as many as its first byte says. */
+static bool continues(int byte, int first, size_t n_begun)
+{
+    size_t n = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : first >= 0xC0 ? 2 : 1;
+
+    return (byte & 0xC0) == 0x80 && n_begun > 0 && n_begun < n;
+}
+
+/* The code points of a text as it is compared, each its bytes in a row, so that equal ones are equal.
+ * points: [strlen(text)]. */
+static size_t read_points(const char *text, uint32_t *points)
+{
+    bool begun = false;
+    size_t n = 0, n_byte = 0;
+    int byte, first = 0;
+
+    while ((byte = next_char(&text, &begun, true)) != 0) {
+        if (continues(byte, first, n_byte)) {
+            points[n - 1] = points[n - 1] << 8 | (uint32_t)byte;
+            n_byte++;
+        } else {
+            points[n++] = (uint32_t)byte;
+            first = byte;
+            n_byte = 1;
+        }
+    }
+    return n;
+}
+
+/* Levenshtein's distance. row: [n_b + 1] to work in. */
+static size_t distance(const uint32_t *a, size_t n_a, const uint32_t *b, size_t n_b, size_t *row)
+{
+    for (size_t k = 0; k <= n_b; k++) {
+        row[k] = k;
+    }
+    for (size_t i = 0; i < n_a; i++) {
+        size_t corner = row[0]; /* of the row before, one to the left */
+        row[0] = i + 1;
+        for (size_t k = 0; k < n_b; k++) {
+            size_t above = row[k + 1];
+            size_t least = above < row[k] ? above + 1 : row[k] + 1;
+            size_t changed = corner + (a[i] != b[k]);
+            row[k + 1] = changed < least ? changed : least;
+            corner = above;
+        }
+    }
+    return row[n_b];
+}
+
+/* False: memory is out. */
+static bool similarity(const char *a, const char *b, double *out)
+{
+    size_t n_byte_a = strlen(a), n_byte_b = strlen(b);
+    uint32_t *points = calloc(n_byte_a + n_byte_b + 1, sizeof(*points));
+    size_t *row = calloc(n_byte_b + 1, sizeof(*row));
+    bool done = points != NULL && row != NULL;
+
+    if (done) {
+        size_t n_a = read_points(a, points), n_b = read_points(b, points + n_byte_a);
+        size_t longer = n_a > n_b ? n_a : n_b;
+        size_t apart = distance(points, n_a, points + n_byte_a, n_b, row);
+        double alike = longer > 0 ? 1 - (double)apart / (double)longer : 1;
+        *out = alike > ANLS_LEAST ? alike : 0;
+    }
+    free(points);
+    free(row);
+    return done;
+}
+
+bool eval_anls(const char *text, const json_t *answers, double *out)
+{
+    double best = 0;
+    size_t i;
+    json_t *answer;
+
+    json_array_foreach(answers, i, answer)
+    {
+        double alike;
+        if (!similarity(text, json_string_value(answer), &alike)) {
+            return false;
+        }
+        best = fmax(best, alike);
+    }
+    *out = best;
+    return true;
 }
 
 eval_share eval_share_of(uint64_t n_right, uint64_t n)

@@ -1,4 +1,4 @@
-/* score.h - when an answer is right, and how sure shares and differences of them are.
+/* score.h - when an answer is right, how near it comes, and how sure shares and differences of them are.
  *
  * Called by lanes.c, totals.c and report.c. Threads: any. */
 #ifndef FOVEA_SAMPLES_EVAL_SCORE_H
@@ -12,6 +12,12 @@
 bool eval_is_right(const char *text, const json_t *answers);
 bool eval_same_text(const char *a, const char *b);
 
+/* ANLS, the average normalised Levenshtein similarity of Biten et al. 2019 (Scene Text Visual Question Answering), of one
+ * question: 1 - distance / length of the longer text, 0 where that is not above a half, the best over the
+ * answers. Counted in code points (a byte that is not UTF-8 is one too), without regard to case (ASCII)
+ * and blanks at either end, as one within; unlike for `right` a full stop counts. False: memory is out. */
+bool eval_anls(const char *text, const json_t *answers, double *out);
+
 typedef struct eval_share {
     double share, low, high; /* 0..1; low and high: 95% interval */
 } eval_share;
@@ -24,6 +30,7 @@ typedef enum eval_measure {
     EVAL_RIGHT,
     EVAL_TOKENS,
     EVAL_AS_NONE,
+    EVAL_ANLS,
     EVAL_N_MEASURE,
 } eval_measure;
 

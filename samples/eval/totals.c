@@ -16,6 +16,7 @@ static void add_outcome(eval_totals *sum, const eval_outcome *outcome)
     sum->n++;
     sum->n_right += outcome->right;
     sum->n_as_none += outcome->as_none;
+    sum->anls += outcome->anls;
     sum->n_token += outcome->n_token;
     sum->n_agree += outcome->n_agree;
     sum->full_bytes += outcome->full_bytes;
@@ -59,30 +60,51 @@ static eval_terms terms_of(const eval_outcome *outcome)
     return (eval_terms){
         .gain = {[EVAL_RIGHT] = outcome->right,
                  [EVAL_TOKENS] = outcome->n_agree,
-                 [EVAL_AS_NONE] = outcome->as_none},
-        .of = {[EVAL_RIGHT] = 1, [EVAL_TOKENS] = outcome->n_token, [EVAL_AS_NONE] = 1},
+                 [EVAL_AS_NONE] = outcome->as_none,
+                 [EVAL_ANLS] = outcome->anls},
+        .of = {[EVAL_RIGHT] = 1,
+               [EVAL_TOKENS] = outcome->n_token,
+               [EVAL_AS_NONE] = 1,
+               [EVAL_ANLS] = 1},
     };
 }
 
-fovea_status eval_compare(const eval_part *part, uint32_t recipe, uint32_t other, uint32_t kind,
-                          eval_share out[EVAL_N_MEASURE], fovea_error *err)
+/* Of `recipe`, less those of `other` unless that is EVAL_MAX_RECIPE. */
+static fovea_status bootstrap(const eval_part *part, uint32_t recipe, uint32_t other, uint32_t kind,
+                              eval_share *out, fovea_error *err)
 {
     eval_terms *terms = calloc(part->set.n + 1, sizeof(*terms));
+    bool paired = other != EVAL_MAX_RECIPE;
     size_t n = 0;
     bool done;
 
     for (size_t i = 0; terms != NULL && i < part->set.n; i++) {
         const eval_outcome *outcomes = outcomes_of(part, i, kind);
-        if (outcomes != NULL && !outcomes[recipe].refused && !outcomes[other].refused) {
+        if (outcomes == NULL || outcomes[recipe].refused || (paired && outcomes[other].refused)) {
+            continue;
+        }
+        terms[n] = terms_of(&outcomes[recipe]);
+        if (paired) { /* tokens of the same text: of is the same */
             eval_terms less = terms_of(&outcomes[other]);
-            terms[n] = terms_of(&outcomes[recipe]);
-            for (int m = 0; m < EVAL_N_MEASURE; m++) { /* tokens of the same text: of is the same */
+            for (int m = 0; m < EVAL_N_MEASURE; m++) {
                 terms[n].gain[m] -= less.gain[m];
             }
-            n++;
         }
+        n++;
     }
     done = terms != NULL && eval_bootstrap(terms, n, BOOTSTRAP_SEED, out);
     free(terms);
     return done ? FOVEA_OK : sample_fail(err, FOVEA_ERR_NOMEM, "memory is out");
+}
+
+fovea_status eval_shares_of(const eval_part *part, uint32_t recipe, uint32_t kind,
+                            eval_share out[EVAL_N_MEASURE], fovea_error *err)
+{
+    return bootstrap(part, recipe, EVAL_MAX_RECIPE, kind, out, err);
+}
+
+fovea_status eval_compare(const eval_part *part, uint32_t recipe, uint32_t other, uint32_t kind,
+                          eval_share out[EVAL_N_MEASURE], fovea_error *err)
+{
+    return bootstrap(part, recipe, other, kind, out, err);
 }

@@ -20,6 +20,7 @@ typedef struct eval_part {
 typedef struct eval_totals {
     uint64_t n, n_refused;
     uint64_t n_right, n_as_none;
+    double anls;
     uint64_t n_token, n_agree;
     uint64_t full_bytes, realised_bytes, peak_bytes;
     double kept_text, kept_vision;
@@ -32,6 +33,9 @@ eval_totals eval_total_of(const eval_part *part, uint32_t recipe, uint32_t kind)
 /* part / whole, 0 when whole is. */
 double eval_ratio(double part, double whole);
 
+/* The shares of one recipe with intervals of a bootstrap. */
+fovea_status eval_shares_of(const eval_part *part, uint32_t recipe, uint32_t kind,
+                            eval_share out[EVAL_N_MEASURE], fovea_error *err);
 /* What `recipe` has more than `other`, in every measure, of the questions that both answered; paired
  * bootstrap. */
 fovea_status eval_compare(const eval_part *part, uint32_t recipe, uint32_t other, uint32_t kind,

@@ -20,6 +20,18 @@ def plain(text):
     return re.sub(r"\s+", " ", text).strip().lower().removesuffix(".").strip()
 
 
+def anls(text, answers):
+    """Biten et al. 2019, independent of score.c: a table of edit distances, whole"""
+    def similarity(a, b):
+        cells = {(i, 0): i for i in range(len(a) + 1)} | {(0, k): k for k in range(len(b) + 1)}
+        for i, x in enumerate(a):
+            for k, y in enumerate(b):
+                cells[i + 1, k + 1] = min(cells[i, k + 1] + 1, cells[i + 1, k] + 1, cells[i, k] + (x != y))
+        share = cells[len(a), len(b)] / max(len(a), len(b), 1)
+        return 1 - share if share < 0.5 else 0
+    return max(similarity(*(" ".join(t.lower().split()) for t in (text, answer))) for answer in answers)
+
+
 class Eval(unittest.TestCase):
     RECIPES = "random:keep=0.1,vl-cache:bytes=10%,vision=int4"
 
@@ -42,6 +54,11 @@ class Eval(unittest.TestCase):
             said = [(answer["said"][row["recipe"]], answer) for answer in counted]
             right = sum(plain(text) in map(plain, answer["answers"]) for text, answer in said)
             same = sum(text == answer["said"]["none"] for text, answer in said)
+            near = sum(anls(text, answer["answers"]) for text, answer in said) / len(said)
+            self.assertAlmostEqual(float(row["anls"]), near, places=3)
+            for share in ("anls", "token_agreement"):
+                self.assertLessEqual(float(row[f"{share}_low"]), float(row[share]))
+                self.assertGreaterEqual(float(row[f"{share}_high"]), float(row[share]))
             self.assertEqual(row["mode"], mode)
             self.assertEqual(int(row["questions"]), len(counted))
             self.assertEqual(int(row["right"]), right)
@@ -130,7 +147,7 @@ class Eval(unittest.TestCase):
                 other = next(r for r in rows if r["recipe"] == row["against"] and
                              (r["set"], r["mode"]) == (row["set"], row["mode"]))
                 for share, prefix in (("accuracy", ""), ("token_agreement", "token_"),
-                                      ("as_none", "as_none_")):
+                                      ("as_none", "as_none_"), ("anls", "anls_")):
                     more = float(row[f"{prefix}difference"])
                     self.assertAlmostEqual(more, float(row[share]) - float(other[share]), delta=2e-4)
                     self.assertLessEqual(float(row[f"{prefix}difference_low"]), more)

@@ -1,4 +1,4 @@
-/* test_eval_score.c - when fovea-eval calls an answer right, and its intervals.
+/* test_eval_score.c - when fovea-eval calls an answer right, how near others come, and its intervals.
  *
  * Wilson's bounds: from the formula, worked out with 30 digits elsewhere. */
 #include "samples/eval/score.h"
@@ -56,6 +56,51 @@ static void intervals_are_wilsons(void **state)
         assert_float_equal(got.high, cases[i].high, CLOSE);
     }
     assert_float_equal(eval_share_of(0, 0).high, 0.0, 0.0);
+}
+
+/* By hand: letters to change, add or leave out, over the longer text's. */
+static void near_answers_count_nearly(void **state)
+{
+    static const struct {
+        const char *text, *answer;
+        double anls;
+    } cases[] = {
+        {"kitten", "sitting", 1 - 3.0 / 7}, /* k-s, e-i, +g */
+        {"sitting", "kitten", 1 - 3.0 / 7},
+        {" A  Red\tcircle\n", "a red circle", 1},
+        {"a red circle", "a red circle.", 1 - 1.0 / 13},
+        {"5942", "594", 1 - 1.0 / 4},
+        {"16", "18", 0}, /* half of it: not above */
+        {"abcde", "abxye", 1 - 2.0 / 5},
+        {"abcde", "axyze", 0},
+        {"", "", 1},
+        {"", "yes", 0},
+        {"Stra\u00dfe", "strasse", 1 - 2.0 / 7},              /* one letter to two */
+        {"\u00e9\u00e8\u00ea", "\u00e9\u00e8x", 1 - 1.0 / 3}, /* in bytes: 2 of 6 */
+        {"\U0001F431ab", "\U0001F436ab", 1 - 1.0 / 3},        /* in bytes: 1 of 6 */
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        json_t *answers = json_pack("[s]", cases[i].answer);
+        double got = -1;
+        assert_true(eval_anls(cases[i].text, answers, &got));
+        assert_float_equal(got, cases[i].anls, 1e-12);
+        json_decref(answers);
+    }
+}
+
+static void the_nearest_answer_counts(void **state)
+{
+    json_t *answers = json_pack("[s, s, s]", "grim", "gray", "grape");
+    double got = -1;
+
+    (void)state;
+    assert_true(eval_anls("grey", answers, &got));
+    assert_float_equal(got, 0.75, 1e-12);
+    assert_true(eval_anls("xx\xC3", answers, &got)); /* breaks off inside a character */
+    assert_float_equal(got, 0.0, 0.0);
+    json_decref(answers);
 }
 
 /* Of many questions the mean is normally distributed, with the deviation below. */
@@ -144,6 +189,8 @@ int main(void)
         cmocka_unit_test(texts_are_compared_as_people_would),
         cmocka_unit_test(any_answer_of_the_list_is_right),
         cmocka_unit_test(intervals_are_wilsons),
+        cmocka_unit_test(near_answers_count_nearly),
+        cmocka_unit_test(the_nearest_answer_counts),
         cmocka_unit_test(bootstrap_is_the_normal_one),
         cmocka_unit_test(bootstrap_is_that_of_every_resample),
     };
