@@ -61,6 +61,42 @@ fovea_status eval_take_turn(fovea_session *session, const fovea_generate_options
 
 /* ---- opening ---- */
 
+fovea_status eval_prefill(const eval_job *job, const eval_item *item, const char *recipe,
+                          uint32_t flags, fovea_session **out, fovea_error *err)
+{
+    const fovea_session_options options = {
+        .size = sizeof(options), .flags = flags, .recipe = recipe};
+    const fovea_generate_options plan = {
+        .size = sizeof(plan), .plan_only = 1, .images_only = job->mode->blind};
+    const sample_request request = {
+        .text = job->mode->before ? item->before_question : item->question,
+        .images = (const char *const *)item->images,
+        .n_image = item->n_image,
+        .label = job->label,
+    };
+    fovea_image **images = calloc(item->n_image + 1, sizeof(*images));
+    eval_answer nothing = {0};
+    fovea_status status = FOVEA_ERR_NOMEM;
+
+    if (images == NULL) {
+        return sample_fail(err, status, "memory is out");
+    }
+    status = sample_images_open(request.images, request.n_image, images, err);
+    if (status == FOVEA_OK) {
+        status = fovea_session_new(job->engine, &options, out, err);
+    }
+    if (status == FOVEA_OK) {
+        status = sample_add_question(*out, &request, images, err);
+    }
+    if (status == FOVEA_OK) {
+        status = eval_take_turn(*out, &plan, 0, &nothing, err);
+    }
+    sample_reply_free(&nothing.reply);
+    sample_images_free(images, item->n_image);
+    free(images);
+    return status;
+}
+
 bool eval_lanes_have_room(const eval_lanes *self)
 {
     uint64_t room = self->job->kv_bytes / self->job->jobs;
@@ -74,6 +110,14 @@ bool eval_lanes_have_room(const eval_lanes *self)
                                room;
 }
 
+/* A session with the recipe's plan. */
+static fovea_status open_planned(const eval_lanes *self, const char *recipe, fovea_session **out,
+                                 fovea_error *err)
+{
+    return self->job->own_prefill ? eval_prefill(self->job, self->item, recipe, 0, out, err)
+                                  : fovea_session_fork(self->source, recipe, out, err);
+}
+
 fovea_status eval_lanes_open(eval_lanes *self, const char *recipe, eval_outcome *outcome,
                              fovea_error *err)
 {
@@ -84,16 +128,17 @@ fovea_status eval_lanes_open(eval_lanes *self, const char *recipe, eval_outcome 
     memset(lane, 0, sizeof(*lane));
     lane->recipe = recipe;
     lane->outcome = outcome;
-    status = fovea_session_fork(self->source, recipe, &lane->planned, err);
+    self->n++; /* eval_lanes_close frees it from here on */
+    status = open_planned(self, recipe, &lane->planned, err);
     if (status == FOVEA_ERR_BUDGET) {
+        fovea_session_free(&lane->planned);
+        self->n--;
         outcome->refused = true;
         return FOVEA_OK;
     }
-    if (status < 0) {
-        return status;
+    if (status == FOVEA_OK) {
+        status = fovea_session_ledger(lane->planned, &ledger);
     }
-    self->n++; /* eval_lanes_run closes it from here on */
-    status = fovea_session_ledger(lane->planned, &ledger);
     if (status == FOVEA_OK) {
         self->held_bytes += ledger.realised_bytes;
         outcome->full_bytes = ledger.full_bytes;

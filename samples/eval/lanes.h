@@ -1,6 +1,7 @@
 /* lanes.h - several recipes answer one question side by side.
  *
- * A lane is a recipe with a fork of the prefilled source that holds its plan. What all lanes have to do is
+ * A lane is a recipe with a session that holds its plan: a fork of the prefilled source, or with
+ * eval_job.own_prefill one that has prefilled the prompt itself. What all lanes have to do is
  * submitted for all of them before the first is waited for, so that the scheduler decodes them as rows of
  * one step; what a lane answers does not depend on its company. In turn: the answer of the turn before
  * (forced), the question, the answer, and where that is not the text of "none", that text once more
@@ -23,6 +24,12 @@ typedef struct eval_answer {
 fovea_status eval_take_turn(fovea_session *session, const fovea_generate_options *options,
                             uint32_t n_prefill, eval_answer *out, fovea_error *err);
 
+/* A session with the item's prompt and the plan that the recipe makes of it. The caller frees *out, also on
+ * failure. */
+fovea_status eval_prefill(const eval_job *job, const eval_item *item, const char *recipe,
+                          uint32_t flags /* fovea_session_flag */, fovea_session **out,
+                          fovea_error *err);
+
 typedef struct eval_lane {
     const char *recipe;
     eval_outcome *outcome;
@@ -34,7 +41,7 @@ typedef struct eval_lane {
 typedef struct eval_lanes {
     const eval_job *job;
     const eval_item *item;
-    fovea_session *source;
+    fovea_session *source;    /* NULL: lanes prefill by themselves */
     const char *before;       /* what is forced before the question; may be NULL */
     const eval_outcome *none; /* outcome of "none", which a lane of these may still have to fill */
     uint64_t source_bytes;    /* realised */
@@ -47,7 +54,7 @@ typedef struct eval_lanes {
 /* Whether the pool, shared with the other jobs, is sure to have room for one more; always true for the
  * first. */
 bool eval_lanes_have_room(const eval_lanes *self);
-/* Forks the source and makes the recipe's plan. A recipe that is refused here gets no lane: its outcome
+/* Makes the recipe's plan. A recipe that is refused here gets no lane: its outcome
  * says so. */
 fovea_status eval_lanes_open(eval_lanes *self, const char *recipe, eval_outcome *outcome,
                              fovea_error *err);

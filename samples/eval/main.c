@@ -52,7 +52,7 @@ typedef struct options {
     sample_texts recipes;
     uint32_t limit, max_tokens, jobs, precision, threads;
     uint64_t kv_bytes;
-    bool no_labels, times;
+    bool no_labels, times, own_prefill;
 } options;
 
 static bool parse(options *opt, int argc, char **argv, sample_texts *rest, int *code)
@@ -94,6 +94,10 @@ static bool parse(options *opt, int argc, char **argv, sample_texts *rest, int *
          "token are theirs alone; by default all of a question run\n"
          "together, which is faster, and no times are given",
          &opt->times},
+        {"own-prefill", SAMPLE_ARG_FLAG, NULL,
+         "every recipe prefills by itself, as a session does whose\n"
+         "finished layers are cut; by default on one prefill, whole",
+         &opt->own_prefill},
         {"jobs", SAMPLE_ARG_UINT, "N", "questions under way at once; default 1, which times best",
          &opt->jobs},
         {"precision", SAMPLE_ARG_CHOICE, "bf16|f32", "of weights and products; default bf16",
@@ -221,6 +225,7 @@ static fovea_status open_state(const options *opt, eval_state **out, fovea_error
         return sample_fail(err, FOVEA_ERR_NOMEM, "memory is out");
     }
     fprintf(text, "%s %u %u %d", model_of(opt), opt->max_tokens, opt->precision, opt->no_labels);
+    fputs(opt->own_prefill ? " own-prefill" : "", text); /* files from before it stay valid */
     for (size_t i = 0; i < SAMPLE_COUNT(files); i++) {
         char path[4096];
         struct stat info;
@@ -375,6 +380,7 @@ int main(int argc, char **argv)
     common.jobs = opt.jobs;
     common.label = !opt.no_labels;
     common.times = opt.times;
+    common.own_prefill = opt.own_prefill;
     status = open_engine(&opt, &common, &err);
     if (status == FOVEA_OK) {
         status = open_state(&opt, &common.state, &err);

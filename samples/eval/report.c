@@ -279,7 +279,8 @@ fovea_status eval_report_table(FILE *out, const eval_part *part, const char *aga
     size_t n = count_items(part);
     int width = recipe_width(recipes);
 
-    fprintf(out, "%s, mode %s: %zu questions", part->name, part->job.mode->name, n);
+    fprintf(out, "%s, mode %s%s: %zu questions", part->name, part->job.mode->name,
+            part->job.own_prefill ? ", each recipe with a prefill of its own" : "", n);
     if (n < part->set.n) {
         fprintf(out, " (%zu more have a one-token answer, which the prefill gives)",
                 part->set.n - n);

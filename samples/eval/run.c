@@ -23,8 +23,6 @@ typedef struct shared_state {
     pthread_mutex_t lock;
     size_t n_taken, n_done;
     sample_bar bar;
-    double prefill_ms; /* sum */
-    size_t n_prefill;
     fovea_status status; /* the first error ends all */
     fovea_error err;
 } shared_state;
@@ -35,44 +33,6 @@ const eval_mode *eval_mode_at(uint32_t index)
 }
 
 /* ---- what all recipes share ---- */
-
-/* Prefills the prompt of an item with everything kept. */
-static fovea_status open_source(const eval_job *job, const eval_item *item, fovea_session **out,
-                                double *prefill_ms, fovea_error *err)
-{
-    const fovea_session_options keep = {
-        .size = sizeof(keep), .flags = FOVEA_SESSION_KEEP_OBSERVATIONS, .recipe = "none"};
-    const fovea_generate_options plan = {
-        .size = sizeof(plan), .plan_only = 1, .images_only = job->mode->blind};
-    const sample_request request = {
-        .text = job->mode->before ? item->before_question : item->question,
-        .images = (const char *const *)item->images,
-        .n_image = item->n_image,
-        .label = job->label,
-    };
-    fovea_image **images = calloc(item->n_image + 1, sizeof(*images));
-    eval_answer nothing = {0};
-    fovea_status status = FOVEA_ERR_NOMEM;
-
-    if (images == NULL) {
-        return sample_fail(err, status, "memory is out");
-    }
-    status = sample_images_open(request.images, request.n_image, images, err);
-    if (status == FOVEA_OK) {
-        status = fovea_session_new(job->engine, &keep, out, err);
-    }
-    if (status == FOVEA_OK) {
-        status = sample_add_question(*out, &request, images, err);
-    }
-    if (status == FOVEA_OK) {
-        status = eval_take_turn(*out, &plan, 0, &nothing, err);
-    }
-    *prefill_ms = nothing.reply.usage.encode_ms + nothing.reply.usage.prefill_ms;
-    sample_reply_free(&nothing.reply);
-    sample_images_free(images, item->n_image);
-    free(images);
-    return status;
-}
 
 /* The answer before, as the model itself would begin it: templates differ in whether a blank stands in
  * front. The first token is at hand after a prefill. The caller frees *out. */
@@ -183,15 +143,15 @@ static fovea_status ask_lanes(eval_lanes *lanes, const char *key, const bool *kn
     return finish_lanes(lanes, key, known, outcomes, from, job->recipes->n, err);
 }
 
-/* Asks the recipes that are not known, on one prefill. */
+/* Asks the recipes that are not known, on one prefill or, with own_prefill, after one. */
 static fovea_status ask_open(const eval_job *job, const eval_item *item, const char *key,
-                             const bool *known, eval_outcome *outcomes, double *prefill_ms,
-                             fovea_error *err)
+                             const bool *known, eval_outcome *outcomes, fovea_error *err)
 {
     eval_lanes lanes = {.job = job, .item = item, .none = &outcomes[0]};
     fovea_ledger ledger = {.size = sizeof(ledger)};
     char *before = NULL;
-    fovea_status status = open_source(job, item, &lanes.source, prefill_ms, err);
+    uint32_t flags = job->own_prefill ? 0 : FOVEA_SESSION_KEEP_OBSERVATIONS;
+    fovea_status status = eval_prefill(job, item, "none", flags, &lanes.source, err);
 
     if (status == FOVEA_OK && job->mode->before) {
         status = answer_before(item, lanes.source, &before, err);
@@ -201,6 +161,9 @@ static fovea_status ask_open(const eval_job *job, const eval_item *item, const c
         status = fovea_session_ledger(lanes.source, &ledger);
         lanes.source_bytes = ledger.realised_bytes;
         lanes.token_bytes = ledger.full_bytes / (ledger.text_tokens + ledger.vision_tokens);
+    }
+    if (job->own_prefill) { /* it has told what lanes need to know */
+        fovea_session_free(&lanes.source);
     }
     if (status == FOVEA_OK) {
         status = ask_lanes(&lanes, key, known, outcomes, err);
@@ -224,7 +187,7 @@ static fovea_status score(const eval_item *item, eval_outcome *outcomes, uint32_
 }
 
 static fovea_status run_item(const eval_job *job, size_t index, eval_results *results,
-                             double *prefill_ms, fovea_error *err)
+                             fovea_error *err)
 {
     const eval_item *item = &job->set->items[index];
     eval_outcome *outcomes = &results->outcomes[index * job->recipes->n];
@@ -236,7 +199,7 @@ static fovea_status run_item(const eval_job *job, size_t index, eval_results *re
         status = eval_state_key(job->state, job->mode->name, item, key, err);
     }
     if (status == FOVEA_OK && results->counts[index] && recall(job, key, outcomes, known) > 0) {
-        status = ask_open(job, item, key, known, outcomes, prefill_ms, err);
+        status = ask_open(job, item, key, known, outcomes, err);
     }
     if (status == FOVEA_OK) {
         status = score(item, outcomes, job->recipes->n, err);
@@ -255,14 +218,11 @@ static void *work(void *user)
     while (state->status == FOVEA_OK && state->n_taken < n_item) {
         size_t index = state->n_taken++;
         fovea_error err = {0};
-        double prefill_ms = 0;
         fovea_status status;
 
         pthread_mutex_unlock(&state->lock);
-        status = run_item(state->job, index, state->results, &prefill_ms, &err);
+        status = run_item(state->job, index, state->results, &err);
         pthread_mutex_lock(&state->lock);
-        state->prefill_ms += prefill_ms;
-        state->n_prefill += prefill_ms > 0;
         if (status < 0 && state->status == FOVEA_OK) {
             state->status = status;
             sample_fail(&state->err, status, "question %zu: %s", index + 1,
@@ -299,7 +259,6 @@ fovea_status eval_run(const eval_job *job, eval_results *out, fovea_error *err)
     }
     sample_bar_end(&state.bar);
     free(threads);
-    out->prefill_ms = state.n_prefill > 0 ? state.prefill_ms / (double)state.n_prefill : 0;
     if (state.status < 0) {
         *err = state.err;
         eval_results_free(out, job);

@@ -1,7 +1,8 @@
-/* run.h - asks every question of a set under every recipe, on one prefill each.
+/* run.h - asks every question of a set under every recipe, as a rule on one prefill each.
  *
  * A session prefills the prompt with recipe "none" and keeps what scorers need; a fork per recipe makes
- * its plan and answers, all of a question side by side (lanes.h). Modes:
+ * its plan and answers, all of a question side by side (lanes.h). So no layer is cut during the prefill:
+ * for that, and for what is held at most, each recipe prefills by itself (own_prefill). Modes:
  *   same  the question stands in the prompt when the plan is made. The first token of the answer comes
  *         from the prefill, before anything was dropped, so only tokens after it count, and a question
  *         whose answer is a single token is left out.
@@ -46,7 +47,6 @@ typedef struct eval_outcome {
 typedef struct eval_results {
     eval_outcome *outcomes; /* [n_item, n_recipe] */
     bool *counts;           /* [n_item] false: a one-token answer, see mode same */
-    double prefill_ms;      /* mean of those that ran, encoding with it */
 } eval_results;
 
 typedef struct eval_state eval_state; /* state.h */
@@ -60,6 +60,7 @@ typedef struct eval_job {
     uint32_t max_tokens, jobs;
     bool label; /* "Image 1: " in front of each of several pictures */
     bool times; /* a question's recipes one after another, so that their times are theirs alone */
+    bool own_prefill;  /* each recipe prefills by itself, as a user's session does, with its cuts */
     uint64_t kv_bytes; /* of the engine's pool */
 } eval_job;
 

@@ -125,6 +125,34 @@ class Eval(unittest.TestCase):
         self.assertEqual(float(rows[0]["full_bytes"]),
                          (len(whole["prompt_tokens"]) - behind) * TOKEN_BYTES)
 
+    def test_prefills_of_their_own(self):
+        """Layers are cut on the way then, and what is held and said is what a user's session holds and says."""
+        for mode, name in (("same", "same"), ("next", "next"), ("blind", "next")):
+            path = str(TINY / f"four.{name}.jsonl")
+            done = {}
+            for own in ((), ("--own-prefill",)):
+                with tempfile.TemporaryDirectory() as folder:
+                    answers = f"{folder}/answers.jsonl"
+                    text = run("fovea-eval", path, "--mode", mode, "--recipe", "fovea:bytes=10%",
+                               "--limit", "1", "--answers", answers, *own).stdout
+                    said = json.loads(pathlib.Path(answers).read_text())["said"]
+                none, fovea = (row for row in csv.DictReader(text.splitlines()) if row["kind"] == "all")
+                done[own] = said["none"], none["tokens"]
+                peak = float(fovea["peak_bytes"]) / float(fovea["full_bytes"])
+                self.assertLessEqual(float(fovea["realised_share"]), 0.1)
+                if own:     # README: 31% of the full cache for 4,000 tokens
+                    self.assertLess(peak, 0.4)
+                    self.assertGreater(float(none["peak_bytes"]), float(none["full_bytes"]))
+                else:       # all of it, and the plan beside it
+                    self.assertGreater(peak, 1.05)
+                if own and mode == "same":
+                    line = json.loads(pathlib.Path(path).read_text().splitlines()[0])
+                    plain = vqa(line["question"], "--recipe", "fovea:bytes=10%",
+                                images=[str(TINY / image) for image in line["images"]])
+                    self.assertEqual(said["fovea:bytes=10%"], plain["text"])
+                    self.assertEqual(float(fovea["peak_bytes"]), plain["kv"]["peak_bytes"])
+            self.assertEqual(done[()], done[("--own-prefill",)])    # nothing is cut of none
+
     def test_parts_budgets_and_picture(self):
         one, four = str(TINY / "one.next.jsonl"), str(TINY / "four.next.jsonl")
         with tempfile.TemporaryDirectory() as folder:
@@ -185,7 +213,8 @@ class Eval(unittest.TestCase):
             row = next(csv.DictReader(ask().splitlines()))
             self.assertEqual(row["right"], row["questions"])
             ask("--max-tokens", "7")            # another setting is asked anew
-            self.assertEqual(len(state.read_bytes().splitlines()), 4 * 3 + 1 + 4 * 3)
+            ask("--own-prefill")
+            self.assertEqual(len(state.read_bytes().splitlines()), 4 * 3 + 1 + 2 * 4 * 3)
 
     def test_jobs_change_nothing(self):
         rows = [self.evaluate("next", "four", "--jobs", jobs)[0] for jobs in ("1", "3")]
@@ -211,10 +240,11 @@ class Eval(unittest.TestCase):
     def test_a_refused_recipe_is_told(self):
         """A budget below the floor ends neither the run nor the question."""
         path = str(TINY / "one.same.jsonl")
+        recipes = ("--recipes", "vl-cache:bytes=1KiB;random:keep=0.1")
         with tempfile.TemporaryDirectory() as folder:
             table, picture = f"{folder}/table.csv", f"{folder}/picture.svg"
-            done = run("fovea-eval", path, "--recipes", "vl-cache:bytes=1KiB;random:keep=0.1", "--csv",
-                       table, "--picture", picture)
+            own = run("fovea-eval", path, *recipes, "--own-prefill").stderr
+            done = run("fovea-eval", path, *recipes, "--csv", table, "--picture", picture)
             with open(table, encoding="utf-8") as file:
                 rows = [row for row in csv.DictReader(file) if row["kind"] == "all"]
             drawn = xml.etree.ElementTree.parse(picture)
@@ -222,6 +252,7 @@ class Eval(unittest.TestCase):
                          [(True, False), (False, True), (True, False)])
         self.assertEqual(rows[1]["refused"], rows[0]["questions"])
         self.assertIn(f"refused {rows[1]['refused']} times", done.stdout)
+        self.assertIn(f"refused {rows[1]['refused']} times", own)
         texts = [text.text for text in drawn.iter("{http://www.w3.org/2000/svg}text")]
         self.assertIn("right answers, %", texts)
         self.assertNotIn("ms per token", texts)     # nothing was timed
