@@ -150,7 +150,8 @@ class Eval(unittest.TestCase):
                     plain = vqa(line["question"], "--recipe", "fovea:bytes=10%",
                                 images=[str(TINY / image) for image in line["images"]])
                     self.assertEqual(said["fovea:bytes=10%"], plain["text"])
-                    self.assertEqual(float(fovea["peak_bytes"]), plain["kv"]["peak_bytes"])
+                    self.assertAlmostEqual(float(fovea["peak_bytes"]) / plain["kv"]["peak_bytes"], 1,
+                                           delta=0.002)    # that one reserves for its answer, too
             self.assertEqual(done[()], done[("--own-prefill",)])    # nothing is cut of none
 
     def test_parts_budgets_and_picture(self):
