@@ -32,6 +32,28 @@ def anls(text, answers):
     return max(similarity(*(" ".join(t.lower().split()) for t in (text, answer))) for answer in answers)
 
 
+class Sets(unittest.TestCase):
+    """samples/sets/report: as many questions as its README says"""
+    def test_questions_of_the_report(self):
+        folder = TINY.parent / "report"
+        for name, n_image in (("one", 1), ("four", 4), ("pages", 1)):
+            for mode in ("same", "next"):
+                lines = [json.loads(line) for line in
+                         (folder / f"{name}.{mode}.jsonl").read_text().splitlines()]
+                asked = {(*line["images"], line["question"]) for line in lines}
+                self.assertEqual(len(asked), len(lines))        # none comes twice
+                for line in lines:
+                    self.assertEqual(len(line["images"]), n_image)
+                    self.assertEqual("before" in line, mode == "next")
+                answers = [line["answers"][0] for line in lines]
+                counted = [answer for answer in answers if mode == "next" or " " in answer or
+                           (answer.isdigit() and len(answer) > 1)]     # a digit is a token
+                self.assertGreater(len(counted), 1000, (name, mode))
+        used = {image for path in folder.glob("*.jsonl") for line in path.read_text().splitlines()
+                for image in json.loads(line)["images"]}
+        self.assertEqual(used, {f"images/{path.name}" for path in (folder / "images").iterdir()})
+
+
 class Eval(unittest.TestCase):
     RECIPES = "random:keep=0.1,vl-cache:bytes=10%,vision=int4"
 
