@@ -68,11 +68,22 @@ static uint32_t needs_of(const fvi_recipe *recipe)
     return needs;
 }
 
+/* For what is done while decoding. */
+static uint32_t needs_of_reviser(const fvi_recipe *recipe)
+{
+    const fvi_scorer *prompt = recipe->reviser != NULL ? recipe->reviser->prompt : NULL;
+    return prompt != NULL ? prompt->needs : 0;
+}
+
+uint32_t fvi_kv_recipe_needs(const fvi_recipe *recipe)
+{
+    return needs_of_reviser(recipe) | (recipe->scorer != NULL ? needs_of(recipe) : 0);
+}
+
 uint32_t fvi_kv_plan_needs(const fvi_kv_seq *seq, const fvi_recipe *recipe)
 {
     fvi_intent self;
-    const fvi_scorer *prompt = recipe->reviser != NULL ? recipe->reviser->prompt : NULL;
-    uint32_t needs = prompt != NULL ? prompt->needs : 0;
+    uint32_t needs = needs_of_reviser(recipe);
     if (!fvi_kv_plan_wanted(seq, recipe) || recipe->scorer == NULL ||
         intend_turn(seq, seq->geom, recipe, &self, NULL) < 0 || self.keep_all) {
         return needs;

@@ -26,6 +26,8 @@ typedef struct fvi_kv_plan {
     fvi_merging merging;   /* what becomes of the others; its tables are the plan's */
 } fvi_kv_plan;
 
+/* What a recipe may read of any turn (fvi_kv_need bits). */
+uint32_t fvi_kv_recipe_needs(const fvi_recipe *recipe);
 /* What the engine has to observe for this turn (fvi_kv_need bits): for its plan, if it gets one, and for
  * what the recipe does while decoding. */
 uint32_t fvi_kv_plan_needs(const fvi_kv_seq *seq, const fvi_recipe *recipe);

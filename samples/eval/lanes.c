@@ -61,11 +61,10 @@ fovea_status eval_take_turn(fovea_session *session, const fovea_generate_options
 
 /* ---- opening ---- */
 
-fovea_status eval_prefill(const eval_job *job, const eval_item *item, const char *recipe,
-                          uint32_t flags, fovea_session **out, fovea_error *err)
+fovea_status eval_prefill(const eval_job *job, const eval_item *item,
+                          const fovea_session_options *options, fovea_session **out,
+                          fovea_error *err)
 {
-    const fovea_session_options options = {
-        .size = sizeof(options), .flags = flags, .recipe = recipe};
     const fovea_generate_options plan = {
         .size = sizeof(plan), .plan_only = 1, .images_only = job->mode->blind};
     const sample_request request = {
@@ -83,7 +82,7 @@ fovea_status eval_prefill(const eval_job *job, const eval_item *item, const char
     }
     status = sample_images_open(request.images, request.n_image, images, err);
     if (status == FOVEA_OK) {
-        status = fovea_session_new(job->engine, &options, out, err);
+        status = fovea_session_new(job->engine, options, out, err);
     }
     if (status == FOVEA_OK) {
         status = sample_add_question(*out, &request, images, err);
@@ -114,7 +113,9 @@ bool eval_lanes_have_room(const eval_lanes *self)
 static fovea_status open_planned(const eval_lanes *self, const char *recipe, fovea_session **out,
                                  fovea_error *err)
 {
-    return self->job->own_prefill ? eval_prefill(self->job, self->item, recipe, 0, out, err)
+    const fovea_session_options own = {.size = sizeof(own), .recipe = recipe};
+
+    return self->job->own_prefill ? eval_prefill(self->job, self->item, &own, out, err)
                                   : fovea_session_fork(self->source, recipe, out, err);
 }
 

@@ -24,10 +24,10 @@ typedef struct eval_answer {
 fovea_status eval_take_turn(fovea_session *session, const fovea_generate_options *options,
                             uint32_t n_prefill, eval_answer *out, fovea_error *err);
 
-/* A session with the item's prompt and the plan that the recipe makes of it. The caller frees *out, also on
+/* A session with the item's prompt and the plan that its recipe makes of it. The caller frees *out, also on
  * failure. */
-fovea_status eval_prefill(const eval_job *job, const eval_item *item, const char *recipe,
-                          uint32_t flags /* fovea_session_flag */, fovea_session **out,
+fovea_status eval_prefill(const eval_job *job, const eval_item *item,
+                          const fovea_session_options *options, fovea_session **out,
                           fovea_error *err);
 
 typedef struct eval_lane {

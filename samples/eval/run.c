@@ -143,6 +143,26 @@ static fovea_status ask_lanes(eval_lanes *lanes, const char *key, const bool *kn
     return finish_lanes(lanes, key, known, outcomes, from, job->recipes->n, err);
 }
 
+/* Prefills the prompt with everything kept and, unless recipes prefill by themselves, with all that is to
+ * be observed for those that are not known. */
+static fovea_status open_source(const eval_job *job, const eval_item *item, const bool *known,
+                                fovea_session **out, fovea_error *err)
+{
+    const char *open[EVAL_MAX_RECIPE];
+    fovea_session_options options = {.size = sizeof(options), .recipe = "none"};
+
+    if (!job->own_prefill) {
+        options.flags = FOVEA_SESSION_KEEP_OBSERVATIONS;
+        options.fork_recipes = open;
+    }
+    for (uint32_t r = 0; r < job->recipes->n; r++) {
+        if (!known[r]) {
+            open[options.n_fork_recipe++] = job->recipes->items[r];
+        }
+    }
+    return eval_prefill(job, item, &options, out, err);
+}
+
 /* Asks the recipes that are not known, on one prefill or, with own_prefill, after one. */
 static fovea_status ask_open(const eval_job *job, const eval_item *item, const char *key,
                              const bool *known, eval_outcome *outcomes, fovea_error *err)
@@ -150,8 +170,7 @@ static fovea_status ask_open(const eval_job *job, const eval_item *item, const c
     eval_lanes lanes = {.job = job, .item = item, .none = &outcomes[0]};
     fovea_ledger ledger = {.size = sizeof(ledger)};
     char *before = NULL;
-    uint32_t flags = job->own_prefill ? 0 : FOVEA_SESSION_KEEP_OBSERVATIONS;
-    fovea_status status = eval_prefill(job, item, "none", flags, &lanes.source, err);
+    fovea_status status = open_source(job, item, known, &lanes.source, err);
 
     if (status == FOVEA_OK && job->mode->before) {
         status = answer_before(item, lanes.source, &before, err);

@@ -24,6 +24,7 @@ typedef struct fvi_timeline {
     fvi_kv_obs *obs;      /* kept for forks, else NULL */
     fvi_recipe recipe;
     bool keep_obs;
+    uint32_t fork_needs;  /* with keep_obs: what of it (fvi_kv_need) */
     float *hidden;        /* [hidden] after a plan_only turn, for the answer that follows; or NULL */
     fvi_ids ids;          /* all tokens, markers widened; room for what may be generated is reserved */
     int32_t uncached;     /* last sampled token, not in the cache yet; -1: none */

@@ -219,8 +219,8 @@ static fovea_status start(fvi_scheduler *self, fvi_request *request)
                                   fvi_generation_how(request->generation)->max_tokens));
     request->cuts = !timeline->keep_obs && !fvi_generation_how(request->generation)->loyalty &&
                     fvi_kv_cut_wanted(timeline->seq, &timeline->recipe);
-    uint32_t needs = timeline->keep_obs ? FVI_NEED_ALL /* a fork may ask for any recipe */
-                                        : fvi_kv_plan_needs(timeline->seq, &timeline->recipe);
+    uint32_t needs = fvi_kv_plan_needs(timeline->seq, &timeline->recipe) |
+                     (timeline->keep_obs ? timeline->fork_needs : 0);
     if (needs != 0) {
         FVI_TRY(fvi_kv_obs_new(self->alloc, &model->geom, n, needs, &request->obs));
         fvi_kv_obs_set_spans(request->obs, request->turn.spans, request->turn.n_span);

@@ -31,8 +31,25 @@ fovea_session *fvi_session_blank(fovea_engine *engine, uint32_t flags)
         self->timeline.ids.alloc = alloc;
         self->timeline.uncached = -1;
         self->timeline.keep_obs = (flags & FOVEA_SESSION_KEEP_OBSERVATIONS) != 0;
+        self->timeline.fork_needs = FVI_NEED_ALL; /* a fork may ask for any recipe */
     }
     return self;
+}
+
+/* What forks may read of the prompt. */
+static fovea_status read_fork_recipes(const fovea_session_options *options, uint32_t *needs,
+                                      fovea_error *err)
+{
+    fvi_recipe recipe;
+    if ((options->flags & FOVEA_SESSION_KEEP_OBSERVATIONS) == 0) {
+        return FVI_FAIL(err, FOVEA_ERR_ARG, "session: fork_recipes without KEEP_OBSERVATIONS");
+    }
+    *needs = 0;
+    for (uint32_t i = 0; i < options->n_fork_recipe; i++) {
+        FVI_TRY(fvi_recipe_parse(options->fork_recipes[i], &recipe, err));
+        *needs |= fvi_kv_recipe_needs(&recipe);
+    }
+    return FOVEA_OK;
 }
 
 fovea_status fovea_session_new(fovea_engine *engine, const fovea_session_options *options,
@@ -45,6 +62,7 @@ fovea_status fovea_session_new(fovea_engine *engine, const fovea_session_options
     }
     *out = NULL;
     fvi_recipe recipe;
+    uint32_t fork_needs = FVI_NEED_ALL;
     char text[FOVEA_RECIPE_MAX_BYTES];
     if (own.recipe_fields != NULL && own.recipe != NULL) {
         return FVI_FAIL(err, FOVEA_ERR_ARG, "session: recipe and recipe_fields; only one may be given");
@@ -54,11 +72,15 @@ fovea_status fovea_session_new(fovea_engine *engine, const fovea_session_options
         own.recipe = text;
     }
     FVI_TRY(fvi_recipe_parse(own.recipe, &recipe, err));
+    if (own.fork_recipes != NULL) {
+        FVI_TRY(read_fork_recipes(&own, &fork_needs, err));
+    }
     fovea_session *self = fvi_session_blank(engine, own.flags);
     if (self == NULL) {
         return FVI_FAIL(err, FOVEA_ERR_NOMEM, "no memory for a session");
     }
     self->timeline.recipe = recipe;
+    self->timeline.fork_needs = fork_needs;
     *out = self;
     return FOVEA_OK;
 }

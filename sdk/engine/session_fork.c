@@ -62,7 +62,8 @@ static fovea_status copy_session(const fovea_session *from, fovea_session *to)
     return FOVEA_OK;
 }
 
-static fovea_status check_plannable(const fovea_session *self, fovea_error *err)
+static fovea_status check_plannable(const fovea_session *self, const char *text,
+                                    const fvi_recipe *recipe, fovea_error *err)
 {
     if (!fvi_recipe_is_none(&self->timeline.recipe) || !self->timeline.keep_obs ||
         !self->answer_open || self->timeline.seq == NULL) {
@@ -70,6 +71,12 @@ static fovea_status check_plannable(const fovea_session *self, fovea_error *err)
             err, FOVEA_ERR_STATE,
             "a fork with a recipe needs a source of recipe none that keeps observations and "
             "was prefilled with plan_only");
+    }
+    if ((fvi_kv_recipe_needs(recipe) & ~self->timeline.fork_needs) != 0) {
+        return FVI_FAIL(err, FOVEA_ERR_STATE,
+                        "fork: recipe '%s' reads what the source did not observe: none of its "
+                        "fork_recipes does",
+                        text);
     }
     return FOVEA_OK;
 }
@@ -85,7 +92,7 @@ fovea_status fovea_session_fork(fovea_session *self, const char *recipe, fovea_s
     fvi_recipe parsed = self->timeline.recipe;
     if (recipe != NULL) {
         FVI_TRY(fvi_recipe_parse(recipe, &parsed, err));
-        FVI_TRY(check_plannable(self, err));
+        FVI_TRY(check_plannable(self, recipe, &parsed, err));
     }
     fovea_session *copy = fvi_session_blank(self->engine, 0);
     if (copy == NULL || copy_session(self, copy) != FOVEA_OK) {

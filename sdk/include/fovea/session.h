@@ -26,11 +26,15 @@ typedef struct fovea_session_options {
     uint32_t flags;     /* fovea_session_flag */
     const char *recipe; /* kv.h; default "none"; copied */
     const fovea_recipe *recipe_fields; /* instead of the string; copied */
+    const char *const *fork_recipes; /* [n_fork_recipe] with KEEP_OBSERVATIONS: every recipe that forks will
+                                        have, so that nothing else is observed; default: any may come */
+    uint32_t n_fork_recipe;
 } fovea_session_options;
 
 typedef enum fovea_session_flag {
     /* Keep what scorers may ask of the prompt beside the cache, so that forks can make plans of their
-     * own (fovea_session_fork with a recipe); costs bytes, which the ledger shows as activations. */
+     * own (fovea_session_fork with a recipe); costs bytes, which the ledger shows as activations, and, for
+     * recipes that read the attention of every row, time (see fork_recipes). */
     FOVEA_SESSION_KEEP_OBSERVATIONS = 1,
 } fovea_session_flag;
 
@@ -128,8 +132,9 @@ FOVEA_API fovea_status fovea_session_generate(fovea_session *session,
 
 /* A copy that shares the cached runs (nothing is copied but an unsealed tail of a few tokens).
  * recipe NULL: as the source, with its plan. Otherwise the source must have been prefilled with recipe
- * "none" and FOVEA_SESSION_KEEP_OBSERVATIONS, with no token generated since; the copy's plan is made
- * at once. Between turns only. */
+ * "none" and FOVEA_SESSION_KEEP_OBSERVATIONS, with no token generated since, and, if it named
+ * fork_recipes, have observed what this one reads: FOVEA_ERR_STATE otherwise. The copy's plan is made at
+ * once; without the attention of the question it has no estimated_loss. Between turns only. */
 FOVEA_API fovea_status fovea_session_fork(fovea_session *session, const char *recipe,
                                           fovea_session **out, fovea_error *err);
 
