@@ -1,46 +1,49 @@
 /* attn_channel_avx2.c - the kernels of attn_channel_avx2.h.
  *
- * A word of codes (sdk/ops/codec.h) shifted and masked is a pair of 16-bit numbers. Words are taken apart once
- * for all heads: keys become [pair of channels][token], values [pair of tokens][channel]. */
+ * A word of codes (sdk/ops/codec.h) shifted and masked is four bytes; of the shift by n codes they are the elements
+ * 2 n and 2 n + 16 / bits, and the ones behind these two. Words are taken apart once for all heads: keys
+ * become [four channels][token], values less their middle [four tokens][channel]. */
 #include "sdk/ops/attn_channel_avx2.h"
+#include "sdk/ops/attn_byte_avx2.h"
 #include "sdk/ops/attn_panel_avx2.h"
 
-#define LARGEST     32767.0f
-#define WEIGHT_UNIT (1 / LARGEST) /* weights are exponentials, 1 at most (FVI_CHUNK) */
-
-static void take_scales(const fvi_section *s, uint32_t nth, const fvi_channel_scratch *scratch)
+/* The scales of a group of tokens, and what the middle of a channel's codes stands for. */
+static void take_scales(const fvi_section *s, uint32_t nth, float middle,
+                        const fvi_channel_scratch *scratch)
 {
     const uint8_t *at = s->affine + (size_t)nth * s->d * 4;
-    for (uint32_t c = 0; c < s->d; c += 8, at += 32) {
+    for (uint32_t c = 0; c < fvi_round_up(s->d, 16); c += 8, at += 32) {
         __m256 scale, min;
-        fvi_affine8(at, 4, s->d - c, &scale, &min);
+        fvi_affine8(at, 4, c < s->d ? s->d - c : 0, &scale, &min);
         _mm256_storeu_ps(scratch->scale + c, scale);
-        _mm256_storeu_ps(scratch->min + c, min);
+        _mm256_storeu_ps(scratch->middle + c, _mm256_fmadd_ps(scale, _mm256_set1_ps(middle), min));
     }
 }
 
-/* n_word rows of n words, `stride` apart, to rows of pairs: out [n_word * 16 / bits, out_stride]. */
+/* n_word rows of n words, `stride` apart, to rows of four bytes: out [n_word * 8 / bits, out_stride]. */
 FVI_INLINE void spread(const uint32_t *words, size_t stride, uint32_t n, uint32_t n_word,
-                       const uint32_t bits, int32_t *out, size_t out_stride)
+                       const uint32_t bits, const uint32_t middle, int32_t *out, size_t out_stride)
 {
-    const __m256i mask = _mm256_set1_epi16((short)((1 << bits) - 1));
-    for (uint32_t w = 0; w < n_word; w++, words += stride, out += 16 / bits * out_stride) {
+    const __m256i mask = _mm256_set1_epi8((char)((1 << bits) - 1));
+    const __m256i less = _mm256_set1_epi8((char)middle);
+    for (uint32_t w = 0; w < n_word; w++, words += stride, out += 8 / bits * out_stride) {
         const uint32_t *ahead = words + n_word * stride; /* what comes after these words */
         for (uint32_t t = 0; t < n; t += 8) {
             _mm_prefetch((const char *)(ahead + t), _MM_HINT_T0);
             __m256i x = n - t >= 8
                             ? _mm256_loadu_si256((const void *)(words + t))
                             : _mm256_maskload_epi32((const void *)(words + t), fvi_mask8(n - t));
-#pragma GCC unroll 8
-            for (uint32_t i = 0; i < 16 / bits; i++) {
-                __m256i pair = _mm256_and_si256(_mm256_srli_epi16(x, (int)(i * bits)), mask);
-                _mm256_storeu_si256((void *)(out + i * out_stride + t), pair);
+#pragma GCC unroll 4
+            for (uint32_t i = 0; i < 8 / bits; i++) {
+                __m256i code = _mm256_and_si256(_mm256_srli_epi16(x, (int)(i * bits)), mask);
+                code = middle != 0 ? _mm256_sub_epi8(code, less) : code;
+                _mm256_storeu_si256((void *)(out + i * out_stride + t), code);
             }
         }
     }
 }
 
-/* Products of the factors with n columns of n_word rows of words. */
+/* Products of the factors with n columns of n_word rows of words; values' codes are taken less their middle. */
 static void multiply(const fvi_section *s, uint32_t group, const uint8_t *words, size_t stride,
                      uint32_t n, uint32_t n_word, const fvi_coded_scratch *coded,
                      const fvi_channel_scratch *scratch)
@@ -49,48 +52,86 @@ static void multiply(const fvi_section *s, uint32_t group, const uint8_t *words,
     size_t rounded = fvi_round_up(n, 8);
     const uint32_t *from = (const uint32_t *)(const void *)words;
     if (bits == 4) {
-        spread(from, stride, n, n_word, 4, coded->tile, rounded);
+        s->values ? spread(from, stride, n, n_word, 4, 8, coded->tile, rounded)
+                  : spread(from, stride, n, n_word, 4, 0, coded->tile, rounded);
     } else {
-        spread(from, stride, n, n_word, 2, coded->tile, rounded);
+        s->values ? spread(from, stride, n, n_word, 2, 2, coded->tile, rounded)
+                  : spread(from, stride, n, n_word, 2, 0, coded->tile, rounded);
     }
-    fvi_panel_pairs(&(fvi_code_panel){.a = scratch->factor,
-                                      .a_stride = scratch->factor_stride,
-                                      .b = coded->tile,
-                                      .b_stride = rounded,
-                                      .c = coded->product,
-                                      .c_stride = coded->product_stride,
-                                      .m = group,
-                                      .n = (uint32_t)rounded,
-                                      .k = n_word * 16 / bits});
+    fvi_code_panel panel = {.a = scratch->factor,
+                            .a_stride = scratch->factor_stride,
+                            .b = coded->tile,
+                            .b_stride = rounded,
+                            .c = coded->product,
+                            .c_stride = coded->product_stride,
+                            .m = group,
+                            .n = (uint32_t)rounded,
+                            .k = n_word * 8 / bits};
+    if (s->values) {
+        fvi_panel_unsigned(&panel);
+    } else {
+        fvi_panel_signed(&panel);
+    }
 }
 
-/* 8 numbers in units of 1 / inverse. */
-FVI_INLINE __m128i fixed16(__m256 x, __m256 inverse)
+/* Sixteen bytes in order become factors in the order of words taken apart. */
+FVI_INLINE void store_factors(__m128i bytes, uint32_t bits, int32_t *factor)
 {
-    __m256i fixed = _mm256_cvtps_epi32(_mm256_mul_ps(x, inverse));
-    return _mm_packs_epi32(_mm256_castsi256_si128(fixed), _mm256_extracti128_si256(fixed, 1));
+    const __m128i of4 = _mm_setr_epi8(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);
+    const __m128i of2 = _mm_setr_epi8(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15);
+    _mm_storeu_si128((void *)factor, _mm_shuffle_epi8(bytes, bits == 4 ? of4 : of2));
 }
 
-/* Queries times scales in fixed point, zeros behind them; units, and base: queries times minima. */
-static void take_queries(const float *q, uint32_t group, uint32_t d, const fvi_channel_scratch *s,
-                         float *units)
+/* The first n of 16 numbers, zeros behind them. */
+FVI_INLINE void load16(const float *at, uint32_t n, __m256 x[2])
 {
+    x[0] = fvi_load8(at, n);
+    x[1] = n > 8 ? fvi_load8(at + 8, n - 8) : _mm256_setzero_ps();
+}
+
+/* The unit of one head's queries times scales; base: queries times middles. */
+static float query_unit(const float *q, uint32_t d, uint32_t bits, const fvi_channel_scratch *s,
+                        float *base)
+{
+    __m256 largest = _mm256_setzero_ps(), all = largest, sum = largest;
+    for (uint32_t c = 0; c < d; c += 8) {
+        __m256 x = fvi_load8(q + c, d - c), y = _mm256_mul_ps(x, _mm256_loadu_ps(s->scale + c));
+        y = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), y);
+        sum = _mm256_fmadd_ps(x, _mm256_loadu_ps(s->middle + c), sum);
+        largest = _mm256_max_ps(largest, y);
+        all = _mm256_add_ps(all, y);
+    }
+    *base = fvi_sum1(sum);
+    /* a sum of products takes every other channel */
+    __m128 half = _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
+    half = _mm_add_ps(half, _mm_movehl_ps(half, half));
+    float most = FVI_MAX(_mm_cvtss_f32(half), _mm_cvtss_f32(_mm_movehdup_ps(half)));
+    return fvi_signed_unit(fvi_max1(largest), most, (d + 1) / 2, bits);
+}
+
+/* Queries times scales in units. base: what does not depend on codes, so that the rounding errors meet codes less
+ * their middle. */
+static void take_queries(const float *q, uint32_t group, uint32_t d, uint32_t bits, float middle,
+                         const fvi_channel_scratch *s, float *units)
+{
+    for (uint32_t h = 0; h < group; h++) {
+        units[h] = query_unit(q + (size_t)h * d, d, bits, s, s->base + h);
+    }
     for (uint32_t h = 0; h < group; h++, q += d) {
-        uint8_t *factor = (uint8_t *)(s->factor + h * s->factor_stride);
-        __m256 largest = _mm256_setzero_ps(), sum = _mm256_setzero_ps();
-        for (uint32_t c = 0; c < d; c += 8) {
-            __m256 x = fvi_load8(q + c, d - c), y = _mm256_mul_ps(x, _mm256_loadu_ps(s->scale + c));
-            sum = _mm256_fmadd_ps(x, _mm256_loadu_ps(s->min + c), sum);
-            largest = _mm256_max_ps(largest, _mm256_andnot_ps(_mm256_set1_ps(-0.0f), y));
+        __m256 inverse = _mm256_set1_ps(fvi_inverse(units[h]));
+        __m256i total = _mm256_setzero_si256();
+        for (uint32_t c = 0; c < d; c += 16) {
+            __m256 x[2];
+            load16(q + c, d - c, x);
+            x[0] = _mm256_mul_ps(x[0], _mm256_mul_ps(_mm256_loadu_ps(s->scale + c), inverse));
+            x[1] = _mm256_mul_ps(x[1], _mm256_mul_ps(_mm256_loadu_ps(s->scale + c + 8), inverse));
+            __m256i words = fvi_words16(_mm256_cvtps_epi32(x[0]), _mm256_cvtps_epi32(x[1]));
+            __m128i bytes =
+                _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+            store_factors(bytes, bits, s->factor + h * s->factor_stride + c / 4);
+            total = _mm256_add_epi32(total, _mm256_madd_epi16(words, _mm256_set1_epi16(1)));
         }
-        s->base[h] = fvi_sum1(sum);
-        units[h] = fvi_max1(largest) / LARGEST;
-        __m256 inverse = _mm256_set1_ps(units[h] > 1e-37f ? 1.0f / units[h] : 0.0f);
-        for (uint32_t c = 0; c < d; c += 8) {
-            __m256 x = _mm256_mul_ps(fvi_load8(q + c, d - c), _mm256_loadu_ps(s->scale + c));
-            _mm_storeu_si128((void *)(factor + 2 * (size_t)c), fixed16(x, inverse));
-        }
-        memset(factor + 2 * fvi_round_up(d, 8), 0, 32);
+        s->base[h] -= fvi_sum1(_mm256_cvtepi32_ps(total)) * units[h] * middle;
     }
 }
 
@@ -98,19 +139,23 @@ void fvi_channel_scores_avx2(const float *q, uint32_t group, const fvi_section *
                              uint32_t first, uint32_t n, const fvi_coded_scratch *coded,
                              const fvi_channel_scratch *s, float *score, size_t stride)
 {
-    uint32_t per = 32 / keys->run->codec->codes.bits, n_word = (keys->d + per - 1) / per;
+    uint32_t bits = keys->run->codec->codes.bits, per = 32 / bits;
+    uint32_t n_word = (keys->d + per - 1) / per;
+    float middle = 0.5f * (float)((1u << bits) - 1);
+    const __m256i ones = _mm256_set1_epi16(1);
     uint32_t nth = fvi_channel_group_of(keys->run->capacity, first);
     for (uint32_t end = first + n; first < end; nth++) {
         fvi_channel_part p = fvi_channel_part_of(keys, nth, first, end);
-        take_scales(keys, nth, s);
-        take_queries(q, group, keys->d, s, coded->unit);
+        take_scales(keys, nth, middle, s);
+        take_queries(q, group, keys->d, bits, middle, s, coded->unit);
         const uint8_t *words = keys->codes + ((size_t)p.group_first * n_word + p.first) * 4;
         multiply(keys, group, words, p.group_n, p.n, n_word, coded, s);
         for (uint32_t h = 0; h < group; h++) {
             const int32_t *product = coded->product + h * coded->product_stride;
             __m256 unit = _mm256_set1_ps(coded->unit[h]), base = _mm256_set1_ps(s->base[h]);
             for (uint32_t t = 0; t < p.n; t += 8) {
-                __m256 x = _mm256_cvtepi32_ps(_mm256_loadu_si256((const void *)(product + t)));
+                __m256i halves = _mm256_loadu_si256((const void *)(product + t));
+                __m256 x = _mm256_cvtepi32_ps(_mm256_madd_epi16(halves, ones));
                 fvi_store8(score + h * stride + t, p.n - t, _mm256_fmadd_ps(x, unit, base));
             }
         }
@@ -119,24 +164,62 @@ void fvi_channel_scores_avx2(const float *q, uint32_t group, const fvi_section *
     }
 }
 
-/* Weights of n tokens in units of WEIGHT_UNIT, the first one at `lead`, zeros before and behind to the words'
- * ends; base: their sums. */
-static void take_weights(const float *e, size_t e_stride, uint32_t group, uint32_t lead, uint32_t n,
-                         const fvi_channel_scratch *s)
+/* Units of up to four heads' weights of n tokens; base: their sums. */
+static void weight_units(const float *e, size_t e_stride, uint32_t heads, uint32_t n, uint32_t bits,
+                         float *units, float *base)
 {
-    const __m256 inverse = _mm256_set1_ps(1 / WEIGHT_UNIT);
-    for (uint32_t h = 0; h < group; h++, e += e_stride) {
-        uint8_t *factor = (uint8_t *)(s->factor + h * s->factor_stride);
-        __m256 sum = _mm256_setzero_ps();
-        memset(factor, 0, 2 * (size_t)lead);
-        factor += 2 * (size_t)lead;
+    __m256 largest[4], all[4];
+    for (uint32_t h = 0; h < 4; h++) {
+        largest[h] = all[h] = _mm256_setzero_ps();
+    }
+    for (uint32_t h = 0; h < heads; h++, e += e_stride) {
         for (uint32_t t = 0; t < n; t += 8) {
             __m256 x = fvi_load8(e + t, n - t);
-            sum = _mm256_add_ps(sum, x);
-            _mm_storeu_si128((void *)(factor + 2 * (size_t)t), fixed16(x, inverse));
+            largest[h] = _mm256_max_ps(largest[h], x);
+            all[h] = _mm256_add_ps(all[h], x);
         }
-        memset(factor + 2 * fvi_round_up(n, 8), 0, 32);
-        s->base[h] = fvi_sum1(sum);
+    }
+    /* a sum of products takes every other token */
+    const __m256 zero = _mm256_setzero_ps();
+    __m128 even =
+        fvi_sum4(_mm256_blend_ps(all[0], zero, 0xaa), _mm256_blend_ps(all[1], zero, 0xaa),
+                 _mm256_blend_ps(all[2], zero, 0xaa), _mm256_blend_ps(all[3], zero, 0xaa));
+    __m128 odd = _mm_sub_ps(fvi_sum4(all[0], all[1], all[2], all[3]), even);
+    fvi_store_some(_mm_add_ps(even, odd), heads, base);
+    fvi_store_some(fvi_weight_units(largest, _mm_max_ps(even, odd), bits), heads, units);
+}
+
+/* One head's weights of n tokens in units, zeros behind them to the word's end. */
+static void weigh_head(const float *e, uint32_t n, uint32_t bits, float unit, int32_t *factor)
+{
+    fvi_rounding rounding = fvi_rounding_in(unit);
+    for (uint32_t t = 0; t < n; t += 16) {
+        __m256 x[2];
+        load16(e + t, n - t, x);
+        __m256i words = fvi_round16(&rounding, x[0], x[1]);
+        __m128i bytes =
+            _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+        store_factors(bytes, bits, factor + t / 4);
+    }
+}
+
+/* Weights of n tokens in units, the first one at `lead`, zeros before it; base: their sums. */
+static void take_weights(const float *e, size_t e_stride, uint32_t group, uint32_t lead, uint32_t n,
+                         uint32_t bits, const fvi_channel_scratch *s, float *units)
+{
+    for (uint32_t h = 0; h < group; h += 4) {
+        weight_units(e + h * e_stride, e_stride, FVI_MIN(group - h, 4u), n, bits, units + h,
+                     s->base + h);
+    }
+    for (uint32_t h = 0; h < group; h++, e += e_stride) {
+        int32_t *factor = s->factor + h * s->factor_stride;
+        if (lead == 0) {
+            weigh_head(e, n, bits, units[h], factor);
+        } else {
+            memset(s->led, 0, lead * sizeof *s->led);
+            memcpy(s->led + lead, e, n * sizeof *e);
+            weigh_head(s->led, lead + n, bits, units[h], factor);
+        }
     }
 }
 
@@ -145,23 +228,25 @@ void fvi_channel_values_avx2(const float *e, size_t e_stride, uint32_t group,
                              const fvi_coded_scratch *coded, const fvi_channel_scratch *s,
                              float *acc, size_t acc_stride)
 {
-    uint32_t d = values->d, per = 32 / values->run->codec->codes.bits;
+    uint32_t d = values->d, bits = values->run->codec->codes.bits, per = 32 / bits;
+    const __m256i ones = _mm256_set1_epi16(1);
     uint32_t nth = fvi_channel_group_of(values->run->capacity, first);
     for (uint32_t end = first + n; first < end; nth++) {
         fvi_channel_part p = fvi_channel_part_of(values, nth, first, end);
         uint32_t lead = p.first % per, n_word = (lead + p.n + per - 1) / per;
-        take_scales(values, nth, s);
-        take_weights(e, e_stride, group, lead, p.n, s);
+        take_scales(values, nth, (float)(1u << (bits - 1)), s);
+        take_weights(e, e_stride, group, lead, p.n, bits, s, coded->unit);
         size_t row = p.group_first / per + p.first / per;
         multiply(values, group, values->codes + row * d * 4, d, d, n_word, coded, s);
         for (uint32_t h = 0; h < group; h++) {
             const int32_t *product = coded->product + h * coded->product_stride;
-            __m256 unit = _mm256_set1_ps(WEIGHT_UNIT), sum = _mm256_set1_ps(s->base[h]);
+            __m256 unit = _mm256_set1_ps(coded->unit[h]), sum = _mm256_set1_ps(s->base[h]);
             float *to = acc + h * acc_stride;
             for (uint32_t c = 0; c < d; c += 8) {
-                __m256 x = _mm256_cvtepi32_ps(_mm256_loadu_si256((const void *)(product + c)));
+                __m256i halves = _mm256_loadu_si256((const void *)(product + c));
+                __m256 x = _mm256_cvtepi32_ps(_mm256_madd_epi16(halves, ones));
                 x = _mm256_mul_ps(_mm256_mul_ps(x, unit), _mm256_loadu_ps(s->scale + c));
-                x = _mm256_fmadd_ps(sum, _mm256_loadu_ps(s->min + c), x);
+                x = _mm256_fmadd_ps(sum, _mm256_loadu_ps(s->middle + c), x);
                 fvi_store8(to + c, d - c, _mm256_add_ps(fvi_load8(to + c, d - c), x));
             }
         }

@@ -32,8 +32,9 @@ size_t fvi_chunk_scratch_at(fvi_chunk_scratch *s, float *at, uint32_t group, uin
     FVI_PLACE(coded.weight, int32_t, (size_t)group * FVI_TILE / 2);
     FVI_PLACE(coded.unit, float, group);
     FVI_PLACE(channel.scale, float, d);
-    FVI_PLACE(channel.min, float, d);
+    FVI_PLACE(channel.middle, float, d);
     FVI_PLACE(channel.factor, int32_t, group * s->channel.factor_stride);
+    FVI_PLACE(channel.led, float, 4 * s->channel.factor_stride);
     FVI_PLACE(channel.base, float, group);
 #undef FVI_PLACE
     return n;
@@ -146,10 +147,11 @@ static uint64_t take_class(fvi_chunk *c, const tile_at *tile, uint32_t class, si
                                s->rows + at * stride, stride);
             continue;
         }
-        const uint8_t *row = section->codes + piece.first * section->row_bytes;
-        out->row_bytes = section->row_bytes;
-        for (uint32_t t = 0; t < piece.n; t++, row += section->row_bytes) {
-            out->row[at + t] = row;
+        size_t row_bytes = section->row_bytes;
+        const uint8_t *row = section->codes + piece.first * row_bytes, **to = out->row + at;
+        out->row_bytes = row_bytes;
+        for (uint32_t t = 0; t < piece.n; t++) {
+            to[t] = row + t * row_bytes;
         }
         if (class >= CLASS_CODED) {
             take_affine(section, piece.first, piece.n, s->scale + at, s->min + at);

@@ -1,62 +1,42 @@
-/* attn_coded_avx2.c - the kernels of attn_coded_avx2.h.
+/* attn_coded_avx2.c - the kernels of attn_coded_avx2.h: 8-bit codes here, in products of 16 bits, 4 and 2 bits
+ * in attn_byte_avx2.c.
  *
- * Keys are laid out as [pair of channels][token], values as [pair of tokens][channel], both in pairs of int16.
- * A byte of a row holds channels that are a share of the row apart: first come all low bits' channels, then
- * those of the next bits. */
-#include "sdk/ops/attn_coded_avx2.h"
+ * Keys are laid out as [pair of channels][token], values less their middle as [pair of tokens][channel], both in
+ * pairs of int16. */
+#include "sdk/ops/attn_byte_avx2.h"
 #include "sdk/ops/attn_panel_avx2.h"
 
 #include <math.h>
 
 #define LARGEST 32766.0f /* a weight may take half a unit from the one before it */
-
-/* 1 / unit; 0 when there is nothing to scale. */
-static inline float inverse_of(float unit)
-{
-    return unit > 1e-37f ? 1.0f / unit : 0.0f;
-}
-
-/* Where the pair of a channel lies. */
-static inline uint32_t pair_of(uint32_t c, uint32_t share)
-{
-    return c / share * ((share + 1) / 2) + c % share / 2;
-}
+#define MIDDLE  128
 
 void fvi_coded_query_avx2(const float *q, uint32_t dk, uint32_t bits, int32_t *pairs, float *unit,
                           float *sum)
 {
-    uint32_t share = (uint32_t)fvi_code_row(bits, dk);
+    if (bits < 8) {
+        fvi_byte_query_avx2(q, dk, bits, pairs, unit, sum);
+        return;
+    }
     float largest = 0;
     for (uint32_t c = 0; c < dk; c++) {
         largest = FVI_MAX(largest, fabsf(q[c]));
     }
     *unit = largest / LARGEST;
-    float inverse = inverse_of(*unit);
+    float inverse = fvi_inverse(*unit);
     memset(pairs, 0, fvi_groups(dk) * FVI_CODED_PAIRS * sizeof *pairs);
     for (uint32_t g = 0; g < fvi_groups(dk); g++, pairs += FVI_CODED_PAIRS) {
         uint32_t first = g * FVI_GROUP, end = FVI_MIN(dk, first + FVI_GROUP);
         int32_t total = 0;
         for (uint32_t c = first; c < end; c++) {
             int32_t fixed = (int32_t)lrintf(q[c] * inverse);
-            uint32_t half = c % share % 2 != 0 ? (uint32_t)fixed << 16 : (uint32_t)fixed & 0xffff;
-            int32_t *pair = pairs + (pair_of(c, share) - pair_of(first, share));
-            *pair = (int32_t)((uint32_t)*pair | half);
+            uint32_t half = c % 2 != 0 ? (uint32_t)fixed << 16 : (uint32_t)fixed & 0xffff;
+            pairs[(c - first) / 2] = (int32_t)((uint32_t)pairs[(c - first) / 2] | half);
             total += fixed;
         }
         /* of the rounded numbers: then the rounding errors meet keys, not keys less their minimum */
         sum[g] = (float)total * *unit;
     }
-}
-
-/* The next 16 bytes of a row; zeros behind its end. */
-FVI_INLINE __m128i load16(const uint8_t *at, size_t left)
-{
-    if (left >= 16) {
-        return _mm_loadu_si128((const void *)at);
-    }
-    uint8_t part[16] = {0};
-    memcpy(part, at, left);
-    return _mm_loadu_si128((const void *)part);
 }
 
 /* 16 tokens' 16 bytes from `at` on become pairs of bytes [8], tokens 0-3 and 8-11 in the low half, 4-7 and
@@ -66,30 +46,18 @@ FVI_INLINE void byte_pairs(const uint8_t *const *row, size_t at, size_t left, __
     static const uint8_t low[8] = {0, 1, 2, 3, 8, 9, 10, 11};
 #pragma GCC unroll 8
     for (uint32_t i = 0; i < 8; i++) {
-        t[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(load16(row[low[i]] + at, left)),
-                                       load16(row[low[i] + 4] + at, left), 1);
+        t[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(fvi_load16(row[low[i]] + at, left)),
+                                       fvi_load16(row[low[i] + 4] + at, left), 1);
     }
     fvi_transpose8_u16(t);
 }
 
-/* Asks for what the next tile has in the place of n tokens, if their rows go on there. */
-FVI_INLINE void ask_ahead(const fvi_token_tile *tile, uint32_t t, const uint32_t n,
-                          size_t row_bytes)
-{
-    for (size_t at = 0; at < n * row_bytes; at += 64) {
-        uintptr_t row = (uintptr_t)tile->row[t] + FVI_TILE * row_bytes + at;
-        _mm_prefetch((const char *)row, _MM_HINT_T0);
-    }
-}
-
 /* The tile's keys: out [pairs of channels, FVI_TILE]. */
-FVI_INLINE void key_pairs(const fvi_token_tile *tile, const uint32_t bits, size_t row_bytes,
-                          int32_t *out)
+FVI_INLINE void key_pairs(const fvi_token_tile *tile, size_t row_bytes, int32_t *out)
 {
-    const __m256i mask = _mm256_set1_epi16((short)((1 << bits) - 1));
     size_t n_pair = (row_bytes + 1) / 2;
     for (uint32_t t = 0; t < tile->n; t += 16) {
-        ask_ahead(tile, t, 16, row_bytes);
+        fvi_ask_ahead(tile, t, 16, row_bytes);
         for (size_t at = 0; at < row_bytes; at += 16) {
             __m256i pairs[8];
             byte_pairs(tile->row + t, at, row_bytes - at, pairs);
@@ -101,174 +69,106 @@ FVI_INLINE void key_pairs(const fvi_token_tile *tile, const uint32_t bits, size_
                 int32_t *to = out + (at / 2 + i) * FVI_TILE + t;
                 __m256i low = _mm256_unpacklo_epi8(pairs[i], _mm256_setzero_si256());
                 __m256i high = _mm256_unpackhi_epi8(pairs[i], _mm256_setzero_si256());
-#pragma GCC unroll 4
-                for (uint32_t nth = 0; nth < 8 / bits; nth++, to += n_pair * FVI_TILE) {
-                    _mm256_storeu_si256(
-                        (void *)to,
-                        _mm256_and_si256(_mm256_srli_epi16(low, (int)(nth * bits)), mask));
-                    _mm256_storeu_si256(
-                        (void *)(to + 8),
-                        _mm256_and_si256(_mm256_srli_epi16(high, (int)(nth * bits)), mask));
-                }
+                _mm256_storeu_si256((void *)to, low);
+                _mm256_storeu_si256((void *)(to + 8), high);
             }
         }
     }
 }
 
-static void take_keys(const fvi_token_tile *tile, int32_t *out)
+static void coded_scores(const fvi_coded_query *query, const fvi_token_tile *tile,
+                         const fvi_coded_scratch *s, float *score, size_t stride)
 {
-    bool usual = tile->d == FVI_GROUP; /* loops of known length */
-    switch (tile->bits) {
-    case 8: usual ? key_pairs(tile, 8, 64, out) : key_pairs(tile, 8, tile->row_bytes, out); break;
-    case 4: usual ? key_pairs(tile, 4, 32, out) : key_pairs(tile, 4, tile->row_bytes, out); break;
-    default: usual ? key_pairs(tile, 2, 16, out) : key_pairs(tile, 2, tile->row_bytes, out); break;
+    uint32_t groups = fvi_groups(tile->d);
+    if (tile->d == FVI_GROUP) { /* loops of known length */
+        key_pairs(tile, FVI_GROUP, s->tile);
+    } else {
+        key_pairs(tile, tile->row_bytes, s->tile);
     }
-}
-
-void fvi_coded_scores_avx2(const fvi_coded_query *query, const fvi_token_tile *tile,
-                           const fvi_coded_scratch *s, float *score, size_t stride)
-{
-    uint32_t groups = fvi_groups(tile->d), share = (uint32_t)tile->row_bytes;
-    take_keys(tile, s->tile);
     for (uint32_t g = 0; g < groups; g++) {
-        uint32_t first = pair_of(g * FVI_GROUP, share);
-        uint32_t last = pair_of(FVI_MIN(tile->d, (g + 1) * FVI_GROUP) - 1, share);
+        uint32_t first = g * FVI_GROUP, end = FVI_MIN(tile->d, first + FVI_GROUP);
         fvi_panel_pairs(&(fvi_code_panel){.a = query->pairs + g * FVI_CODED_PAIRS,
                                           .a_stride = groups * FVI_CODED_PAIRS,
-                                          .b = s->tile + (size_t)first * FVI_TILE,
+                                          .b = s->tile + (size_t)first / 2 * FVI_TILE,
                                           .b_stride = FVI_TILE,
                                           .c = s->product,
                                           .c_stride = s->product_stride,
                                           .m = query->group,
                                           .n = (uint32_t)fvi_round_up(tile->n, 8),
-                                          .k = last + 1 - first});
-        for (uint32_t h = 0; h < query->group; h++) {
-            const int32_t *product = s->product + h * s->product_stride;
-            __m256 unit = _mm256_set1_ps(query->unit[h]);
-            __m256 sum = _mm256_set1_ps(query->sum[h * groups + g]);
-            float *to = score + h * stride;
-            for (uint32_t t = 0; t < tile->n; t += 8) {
-                __m256 x = _mm256_cvtepi32_ps(_mm256_loadu_si256((const void *)(product + t)));
-                __m256 scale = _mm256_loadu_ps(tile->scale + g * FVI_AFFINE_ROW + t);
-                __m256 min = _mm256_loadu_ps(tile->min + g * FVI_AFFINE_ROW + t);
-                x = _mm256_mul_ps(x, _mm256_mul_ps(scale, unit));
-                x = _mm256_fmadd_ps(min, sum, x);
-                x = g != 0 ? _mm256_add_ps(x, _mm256_loadu_ps(to + t)) : x;
-                _mm256_storeu_ps(to + t, x);
-            }
-        }
+                                          .k = (end - first + 1) / 2});
+        fvi_coded_finish(query, tile, s, g, false, score, stride);
     }
 }
 
-/* Where the columns of a width of codes begin: at whole vectors of 16. */
-static inline size_t columns_of(size_t row_bytes)
+void fvi_coded_scores_avx2(const fvi_coded_query *query, const fvi_token_tile *tile,
+                           const fvi_coded_scratch *scratch, float *score, size_t stride)
 {
-    return fvi_round_up(row_bytes, 16);
+    if (tile->bits < 8) {
+        fvi_byte_scores_avx2(query, tile, scratch, score, stride);
+    } else {
+        coded_scores(query, tile, scratch, score, stride);
+    }
 }
 
-/* The tile's values less their middle: out [pairs of tokens, width]. */
-FVI_INLINE void value_pairs(const fvi_token_tile *tile, const uint32_t bits, size_t row_bytes,
-                            int32_t *out)
+/* The tile's values less their middle: out [pairs of tokens, columns]. */
+FVI_INLINE void value_pairs(const fvi_token_tile *tile, size_t row_bytes, int32_t *out)
 {
-    const __m256i mask = _mm256_set1_epi16((short)((1 << bits) - 1));
-    const __m256i middle = _mm256_set1_epi16((short)(1 << (bits - 1)));
-    size_t columns = columns_of(row_bytes);
-    for (uint32_t t = 0; t < tile->n; t += 2, out += 8 / bits * columns) {
-        ask_ahead(tile, t, 2, row_bytes);
+    const __m256i middle = _mm256_set1_epi16(MIDDLE);
+    size_t columns = fvi_round_up(row_bytes, 16);
+    for (uint32_t t = 0; t < tile->n; t += 2, out += columns) {
+        fvi_ask_ahead(tile, t, 2, row_bytes);
         for (size_t at = 0; at < row_bytes; at += 16) {
-            __m128i a = load16(tile->row[t] + at, row_bytes - at);
-            __m128i b = load16(tile->row[t + 1] + at, row_bytes - at);
+            __m128i a = fvi_load16(tile->row[t] + at, row_bytes - at);
+            __m128i b = fvi_load16(tile->row[t + 1] + at, row_bytes - at);
             __m256i low = _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(a, b));
             __m256i high = _mm256_cvtepu8_epi16(_mm_unpackhi_epi8(a, b));
-            int32_t *to = out + at;
-#pragma GCC unroll 4
-            for (uint32_t nth = 0; nth < 8 / bits; nth++, to += columns) {
-                __m256i left = _mm256_and_si256(_mm256_srli_epi16(low, (int)(nth * bits)), mask);
-                __m256i right = _mm256_and_si256(_mm256_srli_epi16(high, (int)(nth * bits)), mask);
-                _mm256_storeu_si256((void *)to, _mm256_sub_epi16(left, middle));
-                _mm256_storeu_si256((void *)(to + 8), _mm256_sub_epi16(right, middle));
-            }
+            _mm256_storeu_si256((void *)(out + at), _mm256_sub_epi16(low, middle));
+            _mm256_storeu_si256((void *)(out + at + 8), _mm256_sub_epi16(high, middle));
         }
     }
 }
 
-static void take_values(const fvi_token_tile *tile, int32_t *out)
+/* Units of four heads' weights; base takes what the codes' middles stand for, by lane. */
+static void weight_units(const fvi_weights *w, uint32_t head, float *unit)
 {
-    bool usual = tile->d == FVI_GROUP;
-    switch (tile->bits) {
-    case 8:
-        usual ? value_pairs(tile, 8, 64, out) : value_pairs(tile, 8, tile->row_bytes, out);
-        break;
-    case 4:
-        usual ? value_pairs(tile, 4, 32, out) : value_pairs(tile, 4, tile->row_bytes, out);
-        break;
-    default:
-        usual ? value_pairs(tile, 2, 16, out) : value_pairs(tile, 2, tile->row_bytes, out);
-        break;
-    }
+    fvi_weight_extent extent = fvi_weight_extent_of(w, head);
+    __m128 top =
+        fvi_max4(extent.largest[0], extent.largest[1], extent.largest[2], extent.largest[3]);
+    fvi_store_some(_mm_mul_ps(top, _mm_set1_ps(1 / LARGEST)), w->group - head, unit + head);
 }
 
-/* One head's weights of a tile and group of channels in fixed point; *base takes what the
- * codes' middles stand for, by lane. What rounding leaves goes to the lane's next token: small weights would
- * all be lost, and values that are much alike would show it. Returns the unit. */
-static float weigh_head(const float *e, uint32_t n, const float *scale, const float *middle,
-                        int32_t *weight, float *base)
+static void weigh(const fvi_weights *w, const fvi_coded_scratch *s)
 {
-    __m256 largest = _mm256_setzero_ps(), sum = _mm256_loadu_ps(base), rest = largest;
-    for (uint32_t t = 0; t < n; t += 8) {
-        __m256 x = _mm256_loadu_ps(e + t);
-        sum = _mm256_fmadd_ps(x, _mm256_loadu_ps(middle + t), sum);
-        largest = _mm256_max_ps(largest, _mm256_mul_ps(x, _mm256_loadu_ps(scale + t)));
+    for (uint32_t h = 0; h < w->group; h += 4) {
+        weight_units(w, h, s->unit);
     }
-    _mm256_storeu_ps(base, sum);
-    float unit = fvi_max1(largest) / LARGEST;
-    __m256 inverse = _mm256_set1_ps(inverse_of(unit));
-    for (uint32_t t = 0; t < n; t += 8) {
-        __m256 x = _mm256_mul_ps(_mm256_loadu_ps(e + t), _mm256_loadu_ps(scale + t));
-        x = _mm256_fmadd_ps(x, inverse, rest);
-        __m256i fixed = _mm256_cvtps_epi32(x);
-        rest = _mm256_sub_ps(x, _mm256_cvtepi32_ps(fixed));
-        _mm_storeu_si128(
-            (void *)(weight + t / 2),
-            _mm_packs_epi32(_mm256_castsi256_si128(fixed), _mm256_extracti128_si256(fixed, 1)));
-    }
-    return unit;
-}
-
-static void weigh(const fvi_token_tile *tile, uint32_t g, const float *e, size_t e_stride,
-                  uint32_t group, const fvi_coded_scratch *s, float *base)
-{
-    uint32_t n = (uint32_t)fvi_round_up(tile->n, 8), groups = fvi_groups(tile->d);
-    const float *scale = tile->scale + (size_t)g * FVI_AFFINE_ROW;
-    float *middle = tile->min + (size_t)g * FVI_AFFINE_ROW;
-    __m256 half = _mm256_set1_ps((float)(1u << (tile->bits - 1)));
-    for (uint32_t t = 0; t < n; t += 8) {
-        __m256 min = _mm256_loadu_ps(middle + t);
-        _mm256_storeu_ps(middle + t, _mm256_fmadd_ps(_mm256_loadu_ps(scale + t), half, min));
-    }
-    for (uint32_t h = 0; h < group; h++, e += e_stride) {
+    for (uint32_t h = 0; h < w->group; h++) {
+        const float *e = w->e + h * w->e_stride;
+        fvi_rounding rounding = fvi_rounding_in(s->unit[h]);
         int32_t *weight = s->weight + (size_t)h * FVI_TILE / 2;
-        float *at = base + ((size_t)h * groups + g) * 8;
-        s->unit[h] = weigh_head(e, n, scale, middle, weight, at);
+        for (uint32_t t = 0; t < w->n; t += 16) {
+            __m256i words = fvi_round16(&rounding, fvi_weighted8(e, w->scale, t),
+                                        fvi_weighted8(e, w->scale, t + 8));
+            _mm256_storeu_si256((void *)(weight + t / 2), words);
+        }
     }
 }
 
-/* Adds n channels, whose products begin in column `column`. */
-static void add_channels(const fvi_token_tile *tile, size_t column, uint32_t n, size_t width,
-                         uint32_t group, const fvi_coded_scratch *s, float *acc, size_t acc_stride)
+/* Adds n channels from `first` on. */
+static void add_channels(const fvi_token_tile *tile, uint32_t first, uint32_t n, uint32_t group,
+                         const fvi_coded_scratch *s, float *acc, size_t acc_stride)
 {
-    size_t from = column / 8 * 8;
     fvi_panel_pairs(&(fvi_code_panel){.a = s->weight,
                                       .a_stride = FVI_TILE / 2,
-                                      .b = s->tile + from,
-                                      .b_stride = width,
-                                      .c = s->product + from,
+                                      .b = s->tile + first,
+                                      .b_stride = fvi_round_up(tile->row_bytes, 16),
+                                      .c = s->product,
                                       .c_stride = s->product_stride,
                                       .m = group,
-                                      .n = (uint32_t)(fvi_round_up(column + n, 8) - from),
+                                      .n = (uint32_t)fvi_round_up(n, 8),
                                       .k = (tile->n + 1) / 2});
     for (uint32_t h = 0; h < group; h++, acc += acc_stride) {
-        const int32_t *product = s->product + h * s->product_stride + column;
+        const int32_t *product = s->product + h * s->product_stride;
         __m256 unit = _mm256_set1_ps(s->unit[h]);
         for (uint32_t c = 0; c < n; c += 8) {
             __m256 x = _mm256_cvtepi32_ps(_mm256_loadu_si256((const void *)(product + c)));
@@ -277,19 +177,29 @@ static void add_channels(const fvi_token_tile *tile, size_t column, uint32_t n, 
     }
 }
 
-void fvi_coded_values_avx2(fvi_token_tile *tile, const float *e, size_t e_stride, uint32_t group,
-                           const fvi_coded_scratch *s, float *acc, size_t acc_stride, float *base)
+static void coded_values(fvi_token_tile *tile, const float *e, size_t e_stride, uint32_t group,
+                         const fvi_coded_scratch *s, float *acc, size_t acc_stride, float *base)
 {
-    uint32_t share = (uint32_t)tile->row_bytes;
-    size_t columns = columns_of(share), width = 8 / tile->bits * columns;
-    take_values(tile, s->tile);
+    if (tile->d == FVI_GROUP) {
+        value_pairs(tile, FVI_GROUP, s->tile);
+    } else {
+        value_pairs(tile, tile->row_bytes, s->tile);
+    }
     for (uint32_t g = 0; g < fvi_groups(tile->d); g++) {
-        uint32_t end = FVI_MIN(tile->d, (g + 1) * FVI_GROUP);
-        weigh(tile, g, e, e_stride, group, s, base);
-        for (uint32_t c = g * FVI_GROUP, next; c < end; c = next) {
-            next = share == columns ? end : FVI_MIN(end, (c / share + 1) * share);
-            add_channels(tile, c / share * columns + c % share, next - c, width, group, s, acc + c,
-                         acc_stride);
-        }
+        uint32_t first = g * FVI_GROUP, n = FVI_MIN(tile->d - first, FVI_GROUP);
+        fvi_weights weights = fvi_weights_of(tile, g, e, e_stride, group, base);
+        weigh(&weights, s);
+        add_channels(tile, first, n, group, s, acc + first, acc_stride);
+    }
+}
+
+void fvi_coded_values_avx2(fvi_token_tile *tile, const float *e, size_t e_stride, uint32_t group,
+                           const fvi_coded_scratch *scratch, float *acc, size_t acc_stride,
+                           float *base)
+{
+    if (tile->bits < 8) {
+        fvi_byte_values_avx2(tile, e, e_stride, group, scratch, acc, acc_stride, base);
+    } else {
+        coded_values(tile, e, e_stride, group, scratch, acc, acc_stride, base);
     }
 }

@@ -2,9 +2,9 @@
  * not) against their codes.
  *
  * Nothing is dequantised: score = scale (q . codes) + min sum(q), output = sum of (weight scale) (code -
- * middle) + sum of weight (min + middle scale). Queries and weights become 16-bit fixed point, so the products
- * are exact integers; only the rounding to fixed point (2^-16 of the largest) and of the result remains. Middles
- * halve what the rounding of a weight is multiplied with.
+ * middle) + sum of weight (min + middle scale). Queries and weights become fixed point, of 16 bits for 8-bit codes
+ * and of one byte for shorter ones (attn_byte_avx2.h), so the products are exact integers; only the rounding to
+ * fixed point and of the result remains. Middles halve what the rounding of a weight is multiplied with.
  *
  * Tokens come as a tile by index in the list, so that a weight's unit does not depend on the runs.
  * Included by attn_decode_avx2.c. */
@@ -28,10 +28,10 @@ typedef struct fvi_token_tile {
 
 /* The query heads of one KV head in fixed point, for one width of codes. */
 typedef struct fvi_coded_query {
-    const int32_t
-        *pairs; /* [group, groups, FVI_CODED_PAIRS] pairs of int16, in the order of the codes */
-    const float *unit; /* [group] */
-    const float *sum;  /* [group, groups] */
+    const int32_t *pairs; /* [group, groups, FVI_CODED_PAIRS] pairs of int16 or fours of bytes, in
+                             the order of the codes */
+    const float *unit;    /* [group] */
+    const float *sum;     /* [group, groups] */
     uint32_t group;
 } fvi_coded_query;
 
@@ -74,6 +74,165 @@ FVI_INLINE void fvi_affine8(const uint8_t *at, size_t stride, uint32_t n, __m256
     both = _mm256_permute4x64_epi64(both, 0xd8);
     *scale = _mm256_cvtph_ps(_mm256_castsi256_si128(both));
     *min = _mm256_cvtph_ps(_mm256_extracti128_si256(both, 1));
+}
+
+/* The next 16 bytes of a row; zeros behind its end. */
+FVI_INLINE __m128i fvi_load16(const uint8_t *at, size_t left)
+{
+    if (left >= 16) {
+        return _mm_loadu_si128((const void *)at);
+    }
+    uint8_t part[16] = {0};
+    memcpy(part, at, left);
+    return _mm_loadu_si128((const void *)part);
+}
+
+/* Asks for what the next tile has in the place of n tokens, if their rows go on there. */
+FVI_INLINE void fvi_ask_ahead(const fvi_token_tile *tile, uint32_t t, const uint32_t n,
+                              size_t row_bytes)
+{
+    for (size_t at = 0; at < n * row_bytes; at += 64) {
+        uintptr_t row = (uintptr_t)tile->row[t] + FVI_TILE * row_bytes + at;
+        _mm_prefetch((const char *)row, _MM_HINT_T0);
+    }
+}
+
+/* A tile's products with the queries become scores (added to those of earlier groups of channels): of int32, or
+ * of bytes, where an element's two halves belong together. */
+FVI_INLINE void fvi_coded_finish(const fvi_coded_query *query, const fvi_token_tile *tile,
+                                 const fvi_coded_scratch *s, uint32_t g, const bool bytes,
+                                 float *score, size_t stride)
+{
+    uint32_t groups = fvi_groups(tile->d);
+    const __m256i ones = _mm256_set1_epi16(1);
+    for (uint32_t h = 0; h < query->group; h++, score += stride) {
+        const int32_t *product = s->product + h * s->product_stride;
+        __m256 unit = _mm256_set1_ps(query->unit[h]);
+        __m256 sum = _mm256_set1_ps(query->sum[h * groups + g]);
+        for (uint32_t t = 0; t < tile->n; t += 8) {
+            __m256i whole = _mm256_loadu_si256((const void *)(product + t));
+            whole = bytes ? _mm256_madd_epi16(whole, ones) : whole;
+            __m256 scale = _mm256_loadu_ps(tile->scale + g * FVI_AFFINE_ROW + t);
+            __m256 min = _mm256_loadu_ps(tile->min + g * FVI_AFFINE_ROW + t);
+            __m256 x = _mm256_mul_ps(_mm256_cvtepi32_ps(whole), _mm256_mul_ps(scale, unit));
+            x = _mm256_fmadd_ps(min, sum, x);
+            x = g != 0 ? _mm256_add_ps(x, _mm256_loadu_ps(score + t)) : x;
+            _mm256_storeu_ps(score + t, x);
+        }
+    }
+}
+
+/* ---- weights in fixed point ---- */
+
+/* 1 / unit; 0 when there is nothing to scale. */
+FVI_INLINE float fvi_inverse(float unit)
+{
+    return unit > 1e-37f ? 1.0f / unit : 0.0f;
+}
+
+/* A tile's weights for one group of channels: e [group, e_stride] times scale. */
+typedef struct fvi_weights {
+    const float *e, *scale, *middle; /* middle: what the middle of a token's codes stands for */
+    float *base;                     /* [group, base_stride], by lane: sums of e times middle */
+    size_t e_stride, base_stride;
+    uint32_t n, group; /* n: rounded up to 8 */
+} fvi_weights;
+
+/* The tile's minima become its middles. */
+FVI_INLINE fvi_weights fvi_weights_of(const fvi_token_tile *tile, uint32_t g, const float *e,
+                                      size_t e_stride, uint32_t group, float *base)
+{
+    const float *scale = tile->scale + (size_t)g * FVI_AFFINE_ROW;
+    float *middle = tile->min + (size_t)g * FVI_AFFINE_ROW;
+    uint32_t n = (uint32_t)fvi_round_up(tile->n, 8);
+    __m256 half = _mm256_set1_ps((float)(1u << (tile->bits - 1)));
+    for (uint32_t t = 0; t < n; t += 8) {
+        __m256 min = _mm256_loadu_ps(middle + t);
+        _mm256_storeu_ps(middle + t, _mm256_fmadd_ps(_mm256_loadu_ps(scale + t), half, min));
+    }
+    return (fvi_weights){.e = e,
+                         .scale = scale,
+                         .middle = middle,
+                         .base = base + (size_t)g * 8,
+                         .e_stride = e_stride,
+                         .base_stride = fvi_groups(tile->d) * (size_t)8,
+                         .n = n,
+                         .group = group};
+}
+
+FVI_INLINE __m256 fvi_weighted8(const float *e, const float *scale, uint32_t t)
+{
+    return _mm256_mul_ps(_mm256_loadu_ps(e + t), _mm256_loadu_ps(scale + t));
+}
+
+/* Of up to four heads by lane: their largest weights, and the sums of them. Their bases are added up. */
+typedef struct fvi_weight_extent {
+    __m256 largest[4], sum[4];
+} fvi_weight_extent;
+
+FVI_INLINE fvi_weight_extent fvi_weight_extent_of(const fvi_weights *w, uint32_t head)
+{
+    fvi_weight_extent x;
+    for (uint32_t i = 0; i < 4; i++) {
+        x.largest[i] = x.sum[i] = _mm256_setzero_ps();
+    }
+    for (uint32_t i = 0; i < 4 && head + i < w->group; i++) {
+        const float *e = w->e + (head + i) * w->e_stride;
+        float *base = w->base + (head + i) * w->base_stride;
+        __m256 largest = x.largest[i], sum = largest, middles = _mm256_loadu_ps(base);
+        for (uint32_t t = 0; t < w->n; t += 8) {
+            __m256 weight = fvi_weighted8(e, w->scale, t);
+            middles =
+                _mm256_fmadd_ps(_mm256_loadu_ps(e + t), _mm256_loadu_ps(w->middle + t), middles);
+            largest = _mm256_max_ps(largest, weight);
+            sum = _mm256_add_ps(sum, weight);
+        }
+        _mm256_storeu_ps(base, middles);
+        x.largest[i] = largest;
+        x.sum[i] = sum;
+    }
+    return x;
+}
+
+/* The first n of four numbers. */
+FVI_INLINE void fvi_store_some(__m128 x, uint32_t n, float *out)
+{
+    float some[4];
+    _mm_storeu_ps(some, x);
+    for (uint32_t i = 0; i < n && i < 4; i++) {
+        out[i] = some[i];
+    }
+}
+
+/* Weights of one head become whole numbers of units: the steps of rounded sums by lane, so that what rounding
+ * leaves of one goes on to the lane's next. Small weights would all be lost, and values that are much alike would
+ * show it. A number is at most one larger than what it stands for. */
+typedef struct fvi_rounding {
+    __m256 inverse, sum;
+    __m256i whole;
+} fvi_rounding;
+
+FVI_INLINE fvi_rounding fvi_rounding_in(float unit)
+{
+    return (fvi_rounding){.inverse = _mm256_set1_ps(fvi_inverse(unit)),
+                          .sum = _mm256_setzero_ps(),
+                          .whole = _mm256_setzero_si256()};
+}
+
+/* Sixteen numbers in 16 bits. */
+FVI_INLINE __m256i fvi_words16(__m256i a, __m256i b)
+{
+    return _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8);
+}
+
+FVI_INLINE __m256i fvi_round16(fvi_rounding *r, __m256 x, __m256 y)
+{
+    x = _mm256_fmadd_ps(x, r->inverse, r->sum);
+    r->sum = _mm256_fmadd_ps(y, r->inverse, x);
+    __m256i left = _mm256_cvtps_epi32(x), right = _mm256_cvtps_epi32(r->sum);
+    __m256i words = fvi_words16(_mm256_sub_epi32(left, r->whole), _mm256_sub_epi32(right, left));
+    r->whole = right;
+    return words;
 }
 
 /* One head's q [dk] (scaled): pairs [groups, FVI_CODED_PAIRS], unit, sums [groups]. */

@@ -138,9 +138,19 @@ void fvi_panel_dots_f16(const fvi_code_panel *p)
     }
 }
 
-/* C = A B of pairs. */
-FVI_INLINE void block_pairs(const fvi_code_panel *p, uint32_t row, uint32_t column,
-                            const uint32_t rows, const uint32_t vectors)
+/* What a product of 4 bytes of A with 4 bytes of B is. */
+enum { OF_PAIRS, OF_SIGNED, OF_UNSIGNED };
+
+FVI_INLINE __m256i multiply_add(__m256i sum, __m256i x, __m256i y, const uint32_t of)
+{
+    return of == OF_PAIRS    ? _mm256_add_epi32(sum, _mm256_madd_epi16(x, y))
+           : of == OF_SIGNED ? _mm256_add_epi16(sum, _mm256_maddubs_epi16(y, x))
+                             : _mm256_add_epi16(sum, _mm256_maddubs_epi16(x, y));
+}
+
+/* C = A B of integers. */
+FVI_INLINE void block_codes(const fvi_code_panel *p, uint32_t row, uint32_t column,
+                            const uint32_t rows, const uint32_t vectors, const uint32_t of)
 {
     const int32_t *a = (const int32_t *)p->a + row * p->a_stride;
     const int32_t *b = (const int32_t *)p->b + column;
@@ -165,7 +175,7 @@ FVI_INLINE void block_pairs(const fvi_code_panel *p, uint32_t row, uint32_t colu
             __m256i x = _mm256_set1_epi32(a[r * a_stride]);
 #pragma GCC unroll 4
             for (uint32_t v = 0; v < vectors; v++) {
-                sum[r][v] = _mm256_add_epi32(sum[r][v], _mm256_madd_epi16(x, y[v]));
+                sum[r][v] = multiply_add(sum[r][v], x, y[v], of);
             }
         }
     }
@@ -176,6 +186,24 @@ FVI_INLINE void block_pairs(const fvi_code_panel *p, uint32_t row, uint32_t colu
             _mm256_storeu_si256((void *)(c + r * p->c_stride + 8 * v), sum[r][v]);
         }
     }
+}
+
+FVI_INLINE void block_pairs(const fvi_code_panel *p, uint32_t row, uint32_t column,
+                            const uint32_t rows, const uint32_t vectors)
+{
+    block_codes(p, row, column, rows, vectors, OF_PAIRS);
+}
+
+FVI_INLINE void block_signed(const fvi_code_panel *p, uint32_t row, uint32_t column,
+                             const uint32_t rows, const uint32_t vectors)
+{
+    block_codes(p, row, column, rows, vectors, OF_SIGNED);
+}
+
+FVI_INLINE void block_unsigned(const fvi_code_panel *p, uint32_t row, uint32_t column,
+                               const uint32_t rows, const uint32_t vectors)
+{
+    block_codes(p, row, column, rows, vectors, OF_UNSIGNED);
 }
 
 /* Columns by 32 or 16, then 16 and 8. */
@@ -219,3 +247,5 @@ static void walk(const fvi_code_panel *p, const block_fn blocks[4][3])
 
 PANEL(fvi_panel_rows_f16, block_rows_f16)
 PANEL(fvi_panel_pairs, block_pairs)
+PANEL(fvi_panel_signed, block_signed)
+PANEL(fvi_panel_unsigned, block_unsigned)

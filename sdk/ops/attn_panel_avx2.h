@@ -8,13 +8,13 @@
 #include "sdk/ops/cpu_impl.h"
 
 typedef struct fvi_code_panel {
-    const void *a;              /* [m, k] f32, or pairs of int16 */
+    const void *a;              /* [m, k] f32, or pairs of int16, or four bytes */
     size_t a_stride;            /* in elements of 4 bytes */
-    const void *b;              /* [k, n] pairs of int16 */
+    const void *b;              /* [k, n] pairs of int16, or four bytes */
     size_t b_stride;            /* in elements of 4 bytes */
     const uint8_t *const *rows; /* instead of b: where each row of f16 begins */
     size_t ahead;               /* how far behind a row what is read next lies; with `rows` only */
-    void *c;                    /* [m, n] f32; int32 of pairs */
+    void *c;                    /* [m, n] f32; int32 of pairs; int16, twice as many, of bytes */
     size_t c_stride;
     uint32_t m, n, k;
 } fvi_code_panel;
@@ -27,5 +27,9 @@ void fvi_panel_dots_f16(const fvi_code_panel *panel);
 void fvi_panel_rows_f16(const fvi_code_panel *panel);
 /* C = A B of pairs of int16 along k; n a multiple of 8. */
 void fvi_panel_pairs(const fvi_code_panel *panel);
+/* The same of bytes, four to an element: both halves of an element of C are int16 sums, of the lower and of the
+ * upper two bytes, that must not leave their range. A's bytes are signed and B's not, or the other way round. */
+void fvi_panel_signed(const fvi_code_panel *panel);
+void fvi_panel_unsigned(const fvi_code_panel *panel);
 
 #endif

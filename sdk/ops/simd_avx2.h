@@ -139,6 +139,17 @@ FVI_INLINE float fvi_sum1(__m256 a)
     return _mm_cvtss_f32(fvi_sum4(a, zero, zero, zero));
 }
 
+/* The largest of four vectors each. */
+FVI_INLINE __m128 fvi_max4(__m256 a, __m256 b, __m256 c, __m256 d)
+{
+    __m256 ab = _mm256_max_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+    __m256 cd = _mm256_max_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+    __m256 low = _mm256_castpd_ps(_mm256_unpacklo_pd(_mm256_castps_pd(ab), _mm256_castps_pd(cd)));
+    __m256 high = _mm256_castpd_ps(_mm256_unpackhi_pd(_mm256_castps_pd(ab), _mm256_castps_pd(cd)));
+    __m256 all = _mm256_max_ps(low, high);
+    return _mm_max_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
+}
+
 FVI_INLINE float fvi_max1(__m256 a)
 {
     __m128 half = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
