@@ -54,6 +54,37 @@ class Sets(unittest.TestCase):
         self.assertEqual(used, {f"images/{path.name}" for path in (folder / "images").iterdir()})
 
 
+class Prefill(unittest.TestCase):
+    def test_prefills_of_their_own(self):
+        """Layers are cut on the way then, and what is held and said is what a user's session holds and says."""
+        for mode, name in (("same", "same"), ("next", "next"), ("blind", "next")):
+            path = str(TINY / f"four.{name}.jsonl")
+            done = {}
+            for own in ((), ("--own-prefill",)):
+                with tempfile.TemporaryDirectory() as folder:
+                    answers = f"{folder}/answers.jsonl"
+                    text = run("fovea-eval", path, "--mode", mode, "--recipe", "fovea:bytes=10%",
+                               "--limit", "1", "--answers", answers, *own).stdout
+                    said = json.loads(pathlib.Path(answers).read_text())["said"]
+                none, fovea = (row for row in csv.DictReader(text.splitlines()) if row["kind"] == "all")
+                done[own] = said["none"], none["tokens"]
+                peak = float(fovea["peak_bytes"]) / float(fovea["full_bytes"])
+                self.assertLessEqual(float(fovea["realised_share"]), 0.1)
+                if own:     # README: 31% of the full cache for 4,000 tokens
+                    self.assertLess(peak, 0.4)
+                    self.assertGreater(float(none["peak_bytes"]), float(none["full_bytes"]))
+                else:       # all of it, and the plan beside it
+                    self.assertGreater(peak, 1.05)
+                if own and mode == "same":
+                    line = json.loads(pathlib.Path(path).read_text().splitlines()[0])
+                    plain = vqa(line["question"], "--recipe", "fovea:bytes=10%",
+                                images=[str(TINY / image) for image in line["images"]])
+                    self.assertEqual(said["fovea:bytes=10%"], plain["text"])
+                    self.assertAlmostEqual(float(fovea["peak_bytes"]) / plain["kv"]["peak_bytes"], 1,
+                                           delta=0.002)    # that one reserves for its answer, too
+            self.assertEqual(done[()], done[("--own-prefill",)])    # nothing is cut of none
+
+
 class Eval(unittest.TestCase):
     RECIPES = "random:keep=0.1,vl-cache:bytes=10%,vision=int4"
 
@@ -146,35 +177,6 @@ class Eval(unittest.TestCase):
         behind = whole["prompt_tokens"][::-1].index(marker)
         self.assertEqual(float(rows[0]["full_bytes"]),
                          (len(whole["prompt_tokens"]) - behind) * TOKEN_BYTES)
-
-    def test_prefills_of_their_own(self):
-        """Layers are cut on the way then, and what is held and said is what a user's session holds and says."""
-        for mode, name in (("same", "same"), ("next", "next"), ("blind", "next")):
-            path = str(TINY / f"four.{name}.jsonl")
-            done = {}
-            for own in ((), ("--own-prefill",)):
-                with tempfile.TemporaryDirectory() as folder:
-                    answers = f"{folder}/answers.jsonl"
-                    text = run("fovea-eval", path, "--mode", mode, "--recipe", "fovea:bytes=10%",
-                               "--limit", "1", "--answers", answers, *own).stdout
-                    said = json.loads(pathlib.Path(answers).read_text())["said"]
-                none, fovea = (row for row in csv.DictReader(text.splitlines()) if row["kind"] == "all")
-                done[own] = said["none"], none["tokens"]
-                peak = float(fovea["peak_bytes"]) / float(fovea["full_bytes"])
-                self.assertLessEqual(float(fovea["realised_share"]), 0.1)
-                if own:     # README: 31% of the full cache for 4,000 tokens
-                    self.assertLess(peak, 0.4)
-                    self.assertGreater(float(none["peak_bytes"]), float(none["full_bytes"]))
-                else:       # all of it, and the plan beside it
-                    self.assertGreater(peak, 1.05)
-                if own and mode == "same":
-                    line = json.loads(pathlib.Path(path).read_text().splitlines()[0])
-                    plain = vqa(line["question"], "--recipe", "fovea:bytes=10%",
-                                images=[str(TINY / image) for image in line["images"]])
-                    self.assertEqual(said["fovea:bytes=10%"], plain["text"])
-                    self.assertAlmostEqual(float(fovea["peak_bytes"]) / plain["kv"]["peak_bytes"], 1,
-                                           delta=0.002)    # that one reserves for its answer, too
-            self.assertEqual(done[()], done[("--own-prefill",)])    # nothing is cut of none
 
     def test_parts_budgets_and_picture(self):
         one, four = str(TINY / "one.next.jsonl"), str(TINY / "four.next.jsonl")
