@@ -5,7 +5,6 @@
 
 #include "kvcompress/codecs.h"
 #include "kvcompress/cut.h"
-#include "kvcompress/distortion.h"
 #include "kvcompress/seq_internal.h"
 
 #include <math.h>
@@ -17,6 +16,7 @@ typedef struct choices {
     double row_bytes[FOVEA_N_KIND]; /* of the largest layer */
     uint32_t n;
     double *distortion; /* [n_list, FOVEA_N_KIND] relative error, n of them */
+    uint32_t stride;    /* of the sample that they were measured on */
 } choices;
 
 bool fvi_choose_may_use(const fvi_kv_geom *geom, const fvi_codec *codec)
@@ -114,8 +114,9 @@ static fovea_status measure(const fvi_kv_seq *seq, const fvi_select *select, uin
 {
     uint32_t n_candidate = fvi_distortion_candidates(select->modality, select->n_token);
     double all = (double)n_candidate * select->n_list * out->row_bytes[out->n - 1];
+    out->stride = fvi_distortion_stride(select->modality, select->n_token, all / target);
     return fvi_distortion_measure(seq, first_layer, select->geom->n_layer, select->modality,
-                                  select->n_token, out->codec, out->n, all / target,
+                                  select->n_token, out->codec, out->n, out->stride,
                                   out->distortion);
 }
 
@@ -236,6 +237,19 @@ static void write_kinds(const fvi_select *select, const choices *self, fvi_kv_pl
     plan->n_bytes = fvi_select_whole_bytes(select, run_bytes, plan->n_slot);
 }
 
+/* The errors by kind in place of choice. */
+static fvi_distortion by_kind(const choices *self, uint32_t n_list)
+{
+    for (uint32_t list = 0; list < n_list; list++) {
+        double *errors = self->distortion + (size_t)list * FOVEA_N_KIND, kind[FOVEA_N_KIND] = {0};
+        for (uint32_t c = 0; c < self->n; c++) {
+            kind[self->codec[c]->kind] = errors[c];
+        }
+        memcpy(errors, kind, sizeof kind);
+    }
+    return (fvi_distortion){.errors = self->distortion, .stride = self->stride};
+}
+
 /* Measures, and leaves the choices worth having. */
 static fovea_status find_choices(const fvi_kv_seq *seq, const fvi_select *select,
                                  uint32_t first_layer, size_t target, choices *out)
@@ -252,7 +266,7 @@ static fovea_status find_choices(const fvi_kv_seq *seq, const fvi_select *select
 }
 
 fovea_status fvi_choose_plan(const fvi_kv_seq *seq, fvi_select *select, uint32_t first_layer,
-                             size_t target, fvi_kv_plan *plan)
+                             size_t target, fvi_kv_plan *plan, fvi_distortion *measured)
 {
     size_t n_slot = (size_t)select->n_list * select->n_token;
     bool was_cut = select->geom == seq->geom && seq->blocks[seq->n_block - 1].turn->cut != NULL;
@@ -267,10 +281,12 @@ fovea_status fvi_choose_plan(const fvi_kv_seq *seq, fvi_select *select, uint32_t
     if (status == FOVEA_OK) {
         status = choose(seq, select, &all, target, least, plan);
     }
-    if (status == FOVEA_OK) {
-        write_kinds(select, &all, plan);
-    }
     fvi_free(seq->alloc, least);
-    fvi_free(seq->alloc, all.distortion);
-    return status;
+    if (status < 0) {
+        fvi_free(seq->alloc, all.distortion);
+        return status;
+    }
+    write_kinds(select, &all, plan);
+    *measured = by_kind(&all, select->n_list);
+    return FOVEA_OK;
 }

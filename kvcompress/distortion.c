@@ -37,6 +37,12 @@ uint32_t fvi_distortion_candidates(const uint8_t *modality, uint32_t n_token)
     return n > 0 ? n : n_token;
 }
 
+uint32_t fvi_distortion_stride(const uint8_t *modality, uint32_t n_token, double spacing)
+{
+    double most = fvi_distortion_candidates(modality, n_token);
+    return (uint32_t)FVI_MAX(1.0, FVI_MIN(spacing + 0.5, most));
+}
+
 static fovea_status take_sample(const fvi_kv_seq *seq, sample *out)
 {
     size_t dk = 0;
@@ -196,15 +202,15 @@ static void recall_errors(const measuring *self, uint32_t n_head, const double *
 fovea_status fvi_distortion_measure(const fvi_kv_seq *seq, uint32_t first_layer, uint32_t n_layer,
                                     const uint8_t *modality, uint32_t n_token,
                                     const fvi_codec *const *codecs, uint32_t n_codec,
-                                    double spacing, double *out)
+                                    uint32_t stride, double *out)
 {
     const fvi_kv_cut *cut = seq->blocks[seq->n_block - 1].turn->cut;
     measuring self = {.modality = modality,
                       .n_token = n_token,
                       .n_candidate = fvi_distortion_candidates(modality, n_token),
+                      .stride = stride,
                       .codecs = codecs,
                       .n_codec = n_codec};
-    self.stride = (uint32_t)FVI_MAX(1.0, FVI_MIN(spacing + 0.5, (double)self.n_candidate));
     fovea_status status = take_sample(seq, &self.sample);
     for (uint32_t i = 0; i < n_layer && status == FOVEA_OK; i++) {
         uint32_t layer = first_layer + i, n_head = seq->geom->layers[layer].n_kv_head;
@@ -254,9 +260,24 @@ static double spacing_of(const fvi_kv_plan *plan, const uint8_t *modality)
     return (double)n_candidate * plan->n_list / (double)FVI_MAX(n_kept, 1u);
 }
 
+/* The errors of the plan's kinds to errors [n_list, FOVEA_N_KIND]. */
+static fovea_status measure_plan(const fvi_kv_seq *seq, uint32_t first_layer, uint32_t n_layer,
+                                 const fvi_kv_plan *plan, const uint8_t *modality, uint32_t stride,
+                                 double *errors)
+{
+    const fvi_codec *codecs[FOVEA_N_KIND];
+    for (uint32_t kind = 0; kind < FOVEA_N_KIND; kind++) {
+        /* kinds that do not occur are as the base: no work, no error */
+        bool occurs = (plan->kinds >> kind & 1) != 0;
+        codecs[kind] = fvi_codec_of(occurs ? (fovea_kind)kind : seq->geom->base);
+    }
+    return fvi_distortion_measure(seq, first_layer, n_layer, modality, plan->n_token, codecs,
+                                  FOVEA_N_KIND, stride, errors);
+}
+
 fovea_status fvi_loss_estimate(const fvi_kv_seq *seq, uint32_t first_layer, uint32_t n_layer,
                                const fvi_kv_obs *obs, const fvi_kv_plan *plan,
-                               const uint8_t *modality, double *out)
+                               const fvi_distortion *measured, const uint8_t *modality, double *out)
 {
     size_t n_slot = (size_t)plan->n_list * plan->n_token;
     bool drops = memchr(plan->kind, FVI_KV_DROP, n_slot) != NULL;
@@ -268,21 +289,19 @@ fovea_status fvi_loss_estimate(const fvi_kv_seq *seq, uint32_t first_layer, uint
     if (obs == NULL || obs->plane[FVI_PLANE_WINDOW_MASS] == NULL) {
         return FOVEA_OK;
     }
+    const float *mass = obs->plane[FVI_PLANE_WINDOW_MASS];
+    uint32_t stride = fvi_distortion_stride(modality, plan->n_token, spacing_of(plan, modality));
+    if (measured->errors != NULL && measured->stride == stride) {
+        *out = loss_of(plan, mass, measured->errors);
+        return FOVEA_OK;
+    }
     double *errors = fvi_calloc(seq->alloc, (size_t)plan->n_list * FOVEA_N_KIND, sizeof *errors);
     if (errors == NULL) {
         return FOVEA_ERR_NOMEM;
     }
-    const fvi_codec *codecs[FOVEA_N_KIND];
-    for (uint32_t kind = 0; kind < FOVEA_N_KIND; kind++) {
-        /* kinds that do not occur are as the base: no work, no error */
-        bool occurs = (plan->kinds >> kind & 1) != 0;
-        codecs[kind] = fvi_codec_of(occurs ? (fovea_kind)kind : seq->geom->base);
-    }
-    fovea_status status =
-        fvi_distortion_measure(seq, first_layer, n_layer, modality, plan->n_token, codecs,
-                               FOVEA_N_KIND, spacing_of(plan, modality), errors);
+    fovea_status status = measure_plan(seq, first_layer, n_layer, plan, modality, stride, errors);
     if (status == FOVEA_OK) {
-        *out = loss_of(plan, obs->plane[FVI_PLANE_WINDOW_MASS], errors);
+        *out = loss_of(plan, mass, errors);
     }
     fvi_free(seq->alloc, errors);
     return status;

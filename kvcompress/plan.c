@@ -323,18 +323,24 @@ static fovea_status fill_plan(const fvi_kv_seq *seq, fvi_intent *self, const fvi
     if (!self->keep_all) {
         FVI_TRY(score_lists(self, seq->geom, obs));
     }
-    if (fvi_intent_chooses(self) && !self->keep_all) {
-        FVI_TRY(fvi_choose_plan(seq, select, self->first_layer, aim(self, seq->pool), plan));
-        if (select->geom != seq->geom) {
-            return FOVEA_OK; /* all errors were measured */
-        }
+    fvi_distortion measured = {.errors = NULL};
+    bool is_layer = select->geom != seq->geom,
+         chooses = fvi_intent_chooses(self) && !self->keep_all;
+    if (chooses) {
+        FVI_TRY(
+            fvi_choose_plan(seq, select, self->first_layer, aim(self, seq->pool), plan, &measured));
     } else {
         FVI_TRY(choose_tokens(self, seq->pool, &of_lists));
         FVI_TRY(write_plan(self, plan));
     }
-    return fvi_loss_estimate(seq, self->first_layer, select->geom->n_layer,
-                             obs != NULL ? &of_lists : NULL, plan, select->modality,
-                             &plan->estimated_loss);
+    fovea_status status = FOVEA_OK;
+    if (!chooses || !is_layer) { /* of a layer that is cut errors are measured for its final plan */
+        status = fvi_loss_estimate(seq, self->first_layer, select->geom->n_layer,
+                                   obs != NULL ? &of_lists : NULL, plan, &measured,
+                                   select->modality, &plan->estimated_loss);
+    }
+    fvi_free(seq->alloc, measured.errors);
+    return status;
 }
 
 /* The plan takes over the tables that tell which tokens may be folded into which. */

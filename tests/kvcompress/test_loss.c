@@ -1,7 +1,10 @@
 /* test_loss.c - the loss that a plan estimates of itself, against figures by hand and sums in double. */
 #include "kv_bench.h"
 
+#include "kvcompress/distortion.h"
 #include "sdk/base/dtype.h"
+
+#include <stdio.h>
 
 #define D 64
 
@@ -142,13 +145,80 @@ static void test_distortion_loses_least(void **state)
     bench_close(&b);
 }
 
+static double estimate(const bench *b, const fvi_kv_plan *plan, const fvi_distortion *measured)
+{
+    double loss = -1;
+    assert_int_equal(fvi_loss_estimate(b->seq, 0, b->g.geom.n_layer, b->obs, plan, measured,
+                                       plan->merging.modality, &loss),
+                     FOVEA_OK);
+    return loss;
+}
+
+/* How many vision tokens lie from one kept one to the next, rounded. */
+static uint32_t stride_of(const fvi_kv_plan *plan)
+{
+    double n_vision = 0, n_kept = 0;
+    for (uint32_t list = 0; list < plan->n_list; list++) {
+        for (uint32_t t = 0; t < plan->n_token; t++) {
+            bool is_vision = plan->merging.modality[t] == FOVEA_MODALITY_VISION;
+            n_vision += is_vision;
+            n_kept += is_vision && is_kept(plan, list, t);
+        }
+    }
+    return (uint32_t)floor(n_vision / fmax(n_kept, 1) + 0.5);
+}
+
+/* Every kept token is off by a half. */
+static double half_off(const bench *b, const fvi_kv_plan *plan)
+{
+    double spoilt = 0, all = 0;
+    for (size_t i = 0; i < (size_t)plan->n_list * plan->n_token; i++) {
+        double w = (double)b->obs->plane[FVI_PLANE_WINDOW_MASS][i];
+        spoilt += w * w * (plan->kind[i] == FVI_KV_DROP ? 1 : 0.25);
+        all += w * w;
+    }
+    return sqrt(spoilt / all);
+}
+
+/* What a budget measured to choose kinds by is not measured again, and tells to the bit what measuring again
+ * would; but not where it was sampled at other distances. */
+static void test_measured_once(void **state)
+{
+    (void)state;
+    uint32_t n_stride[4] = {0};
+    for (uint32_t percent = 2; percent < 60; percent += percent / 4 + 1) {
+        bench b;
+        char recipe[64];
+        bench_open(&b, percent);
+        bench_pool(&b);
+        shaped_prompt(&b, 2);
+        observe(&b);
+        prefill(&b, true);
+        snprintf(recipe, sizeof recipe, "score=post-vision,budget=distortion,bytes=%u%%", percent);
+        fvi_kv_plan *plan = plan_of(&b, recipe);
+        double errors[16 * FOVEA_N_KIND], again = estimate(&b, plan, &(fvi_distortion){NULL, 0});
+        assert_memory_equal(&plan->estimated_loss, &again, sizeof again);
+        for (uint32_t i = 0; i < FVI_COUNT(errors); i++) {
+            errors[i] = 0.5;
+        }
+        uint32_t stride = stride_of(plan);
+        for (uint32_t s = 1; s < stride + 3; s++) {
+            double planted = estimate(&b, plan, &(fvi_distortion){errors, s});
+            assert_float_equal(planted, s == stride ? half_off(&b, plan) : again, 1e-12);
+        }
+        n_stride[FVI_MIN(stride, 3)]++;
+        fvi_kv_plan_free(&plan);
+        bench_close(&b);
+    }
+    assert_true(n_stride[1] > 1 && n_stride[2] > 0 && n_stride[3] > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_dropped),
-        cmocka_unit_test(test_coded),
-        cmocka_unit_test(test_unobserved),
-        cmocka_unit_test(test_distortion_loses_least),
+        cmocka_unit_test(test_dropped),       cmocka_unit_test(test_coded),
+        cmocka_unit_test(test_unobserved),    cmocka_unit_test(test_distortion_loses_least),
+        cmocka_unit_test(test_measured_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
