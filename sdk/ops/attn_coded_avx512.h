@@ -8,6 +8,7 @@
 #ifndef FOVEA_OPS_ATTN_CODED_AVX512_H
 #define FOVEA_OPS_ATTN_CODED_AVX512_H
 
+#include "sdk/ops/attn_decode.h"
 #include "sdk/ops/attn_tile_avx512.h"
 
 #define FVI_SCORE_ROW                                                                              \
@@ -38,7 +39,7 @@ size_t fvi_coded_scratch_at(fvi_coded_scratch *scratch, float *at, uint32_t grou
 /* Whether these kernels take a run of this kind and these widths. */
 static inline bool fvi_coded_takes(fovea_kind kind, uint32_t dk, uint32_t dv)
 {
-    return (kind == FOVEA_KIND_INT8 || kind == FOVEA_KIND_INT4) && dk % 32 == 0 && dv % 16 == 0;
+    return (kind == FOVEA_KIND_INT8 || kind == FOVEA_KIND_INT4) && fvi_avx512_widths(dk, dv);
 }
 
 /* One head's q [dk] (scaled): quads of the head and of its units (a row of dk / 4 each), unit, sums. */

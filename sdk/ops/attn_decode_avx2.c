@@ -252,16 +252,30 @@ static size_t job_layout(decode_job *job, float *at, uint32_t batch)
     return n;
 }
 
+/* Sets up all of a job but its memory: `batch` rows at a time; returns the bytes it takes. */
+static size_t start_job(decode_job *job, const fvi_backend *backend,
+                        const fvi_attn_decode_args *args, uint32_t *batch)
+{
+    *job = (decode_job){.args = args, .group = args->n_head / args->n_kv_head};
+    survey(job);
+    job->width = fvi_round_up(args->dv, 16) * (job->rotated ? 2 : 1);
+    *batch = FVI_MIN(args->n_row, FVI_MAX(1u, PARTS / (job->n_chunk * args->n_kv_head)));
+    job->n_worker = fvi_pool_n_thread(backend->pool);
+    return job_layout(job, NULL, *batch) * sizeof(float);
+}
+
+size_t fvi_avx2_attn_decode_bytes(const fvi_backend *backend, const fvi_attn_decode_args *args)
+{
+    decode_job job;
+    uint32_t batch;
+    return start_job(&job, backend, args, &batch);
+}
+
 fovea_status fvi_avx2_attn_decode(fvi_backend *backend, const fvi_attn_decode_args *args)
 {
-    decode_job job = {.args = args, .group = args->n_head / args->n_kv_head};
-    survey(&job);
-    job.width = fvi_round_up(args->dv, 16) * (job.rotated ? 2 : 1);
-    uint32_t row_parts = job.n_chunk * args->n_kv_head;
-    uint32_t batch = FVI_MIN(args->n_row, FVI_MAX(1u, PARTS / row_parts)); /* rows at a time */
-    job.n_worker = fvi_pool_n_thread(backend->pool);
-    size_t n_float = job_layout(&job, NULL, batch);
-    float *memory = fvi_cpu_scratch(backend, n_float * sizeof *memory);
+    decode_job job;
+    uint32_t batch;
+    float *memory = fvi_cpu_scratch(backend, start_job(&job, backend, args, &batch));
     if (memory == NULL) {
         return FOVEA_ERR_NOMEM;
     }
@@ -269,7 +283,7 @@ fovea_status fvi_avx2_attn_decode(fvi_backend *backend, const fvi_attn_decode_ar
     for (; job.first_row < args->n_row; job.first_row += job.n_row) {
         job.n_row = FVI_MIN(batch, args->n_row - job.first_row);
         prepare_queries(&job);
-        fvi_pool_run(backend->pool, job.n_row * row_parts, chunk_part, &job);
+        fvi_pool_run(backend->pool, job.n_row * job.n_chunk * args->n_kv_head, chunk_part, &job);
         fvi_pool_run(backend->pool, job.n_row * args->n_kv_head, join_part, &job);
     }
     return FOVEA_OK;

@@ -5,6 +5,7 @@
 #include "sdk/ops/cpu_impl.h"
 
 #include "sdk/base/cpu.h"
+#include "sdk/ops/attn_decode.h"
 #include "sdk/ops/linear_onednn.h"
 
 #include <fovea/engine.h>
@@ -113,17 +114,16 @@ fovea_status fvi_backend_cpu_open(const fovea_alloc *alloc, uint32_t n_thread, u
     set_name(backend);
     fvi_ref_fill(&backend->ops);
     backend->ops.linear = fvi_cpu_linear;
+    backend->ops.attn_decode = fvi_cpu_attn_decode;
 #if FVI_HAVE_AVX2
     if ((backend->features & FOVEA_CPU_AVX2) != 0) {
         fvi_avx2_fill_rows(&backend->ops);
-        backend->ops.attn_decode = fvi_avx2_attn_decode;
         fvi_cpu_fill_blocks(backend, &fvi_avx2_block);
     }
 #endif
 #if FVI_HAVE_AVX512
     if ((backend->features & FOVEA_CPU_AVX512) != 0) {
         fvi_avx512_fill_rows(&backend->ops);
-        backend->ops.attn_decode = fvi_avx512_attn_decode;
         fvi_cpu_fill_blocks(backend, &fvi_avx512_block);
     }
 #endif

@@ -52,10 +52,13 @@ void fvi_avx2_convert(void *dst, fvi_dtype dst_dtype, const void *src, fvi_dtype
                       size_t n);
 extern const struct fvi_block_kernels fvi_avx2_block;
 fovea_status fvi_avx2_attn_decode(fvi_backend *backend, const fvi_attn_decode_args *args);
+/* Scratch memory that it takes. */
+size_t fvi_avx2_attn_decode_bytes(const fvi_backend *backend, const fvi_attn_decode_args *args);
 #    define FVI_HAVE_AVX512 1
 fovea_status fvi_avx512_linear(fvi_backend *backend, const fvi_linear_args *args);
 void fvi_avx512_fill_rows(fvi_ops *ops); /* norms, act, rope */
 fovea_status fvi_avx512_attn_decode(fvi_backend *backend, const fvi_attn_decode_args *args);
+size_t fvi_avx512_attn_decode_bytes(const fvi_backend *backend, const fvi_attn_decode_args *args);
 extern const struct fvi_block_kernels fvi_avx512_block;
 void fvi_avx512_convert(void *dst, fvi_dtype dst_dtype, const void *src, fvi_dtype src_dtype,
                         size_t n);

@@ -20,12 +20,13 @@
 
 /* The feature levels a backend can be opened with; those the CPU lacks fall back by themselves. Operations on
  * rows differ in the first N_ROW_LEVEL of them only, attention in the first N_ATTN_LEVEL. */
-enum { N_ROW_LEVEL = 3, N_ATTN_LEVEL = 4 };
+enum { N_ROW_LEVEL = 3, N_ATTN_LEVEL = 5 };
 static const uint32_t levels[] = {
     FOVEA_CPU_REFERENCE,
     FOVEA_CPU_REFERENCE | FOVEA_CPU_AVX2,
     FOVEA_CPU_REFERENCE | FOVEA_CPU_AVX512,
     FOVEA_CPU_REFERENCE | FOVEA_CPU_AVX512 | FOVEA_CPU_AVX512_BF16,
+    FOVEA_CPU_REFERENCE | FOVEA_CPU_AVX2 | FOVEA_CPU_AVX512 | FOVEA_CPU_AVX512_BF16,
     FOVEA_CPU_REFERENCE | FOVEA_CPU_AVX2 | FOVEA_CPU_ONEDNN,
     FOVEA_CPU_REFERENCE | FOVEA_CPU_AVX512 | FOVEA_CPU_AVX512_BF16 | FOVEA_CPU_ONEDNN,
 };

@@ -3,6 +3,8 @@
  * into runs, in any company, with any number of threads. */
 #include "tests/ops/attn_test.h"
 
+#include "sdk/ops/attn_decode.h"
+
 typedef struct shape {
     uint32_t n, n_kv_head, group, dk, dv;
 } shape;
@@ -44,7 +46,7 @@ static void check_decode(fvi_backend *backend, const cache *caches, const shape 
                                  1.0f / sqrtf((float)s->dk)};
     assert_int_equal(backend->ops.attn_decode(backend, &args), FOVEA_OK);
     double tolerance = tolerance_of(kind, backend->features, false), scores = tolerance;
-    if ((backend->features & FOVEA_CPU_AVX512) != 0) {
+    if ((backend->features & FOVEA_CPU_AVX2) == 0) {
         scores = FVI_MIN(tolerance, TOL_ATTN_INT8);
     }
     for (uint32_t g = 0; g < s->n_kv_head; g++) {
@@ -174,13 +176,15 @@ static void test_company(void **state)
     (void)state;
     enum { M = 6, GROUP = 3, KV = 2, D = 64 };
     static const uint32_t lengths[M] = {600, 1, 33, 1400, 512, 513};
+    static const uint32_t kinds[] = {MIX_ALL, FOVEA_KIND_F16, FOVEA_KIND_INT2, FOVEA_KIND_INT2,
+                                     FOVEA_KIND_INT8};
     uint64_t seed = 13;
     for (uint32_t level = 0; level < N_ATTN_LEVEL; level++) {
         fvi_backend *one = open_level(level, 1), *three = open_level(level, 3);
         cache caches[M * KV];
         fvi_list_view lists[M * KV];
         for (uint32_t i = 0; i < M * KV; i++) {
-            caches[i] = make_cache(&seed, lengths[i / KV], D, D, MIX_ALL);
+            caches[i] = make_cache(&seed, lengths[i / KV], D, D, kinds[i % FVI_COUNT(kinds)]);
             lists[i] = caches[i].list;
         }
         float *q = random_floats(&seed, M * KV * GROUP * D, 1);
@@ -349,12 +353,49 @@ static void test_full(void **state)
     }
 }
 
+/* Every kind has the kernel that multiplies its codes; nothing is asked of this processor. */
+static void test_choice(void **state)
+{
+    (void)state;
+    enum { AVX2 = FOVEA_CPU_AVX2, AVX512 = FOVEA_CPU_AVX512, VNNI = FOVEA_CPU_AVX512_BF16 };
+    const fvi_decode_kernel c = FVI_DECODE_REFERENCE, two = FVI_DECODE_AVX2,
+                            five = FVI_DECODE_AVX512;
+    const struct {
+        fovea_kind kind;
+        uint32_t dk, dv;
+        /* of no features, AVX2, AVX-512, both, AVX-512 with VNNI, all */
+        fvi_decode_kernel want[6];
+    } cases[] = {
+        {FOVEA_KIND_F32, 64, 64, {c, two, five, five, five, five}},
+        {FOVEA_KIND_F16, 33, 7, {c, two, five, five, five, five}},
+        {FOVEA_KIND_INT8, 64, 64, {c, two, five, two, five, five}},
+        {FOVEA_KIND_INT8, 80, 64, {c, two, five, two, five, two}},
+        {FOVEA_KIND_INT4, 96, 48, {c, two, five, two, five, five}},
+        {FOVEA_KIND_INT4, 64, 40, {c, two, five, two, five, two}},
+        {FOVEA_KIND_INT2, 64, 64, {c, two, five, two, five, two}},
+        {FOVEA_KIND_INT4_CHAN, 80, 72, {c, two, five, two, five, five}},
+        {FOVEA_KIND_INT2_CHAN, 64, 64, {c, two, five, two, five, five}},
+        {FOVEA_KIND_INT4_KIVI, 64, 64, {c, two, five, two, five, two}},
+        {FOVEA_KIND_INT2_KIVI, 64, 64, {c, two, five, two, five, two}},
+        {FOVEA_KIND_INT4_ROT, 64, 64, {c, two, five, two, five, two}},
+        {FOVEA_KIND_INT2_ROT, 64, 64, {c, two, five, two, five, two}},
+    };
+    static const uint32_t features[6] = {
+        0, AVX2, AVX512, AVX2 | AVX512, AVX512 | VNNI, AVX2 | AVX512 | VNNI};
+    for (uint32_t i = 0; i < FVI_COUNT(cases) * FVI_COUNT(features); i++) {
+        uint32_t at = i / FVI_COUNT(features), nth = i % FVI_COUNT(features);
+        assert_int_equal(fvi_decode_kernel_of(fvi_codec_of(cases[at].kind), cases[at].dk,
+                                              cases[at].dv, FOVEA_CPU_REFERENCE | features[nth]),
+                         cases[at].want[nth]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_decode),  cmocka_unit_test(test_partition),
         cmocka_unit_test(test_company), cmocka_unit_test(test_prefill),
-        cmocka_unit_test(test_full),
+        cmocka_unit_test(test_full),    cmocka_unit_test(test_choice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
