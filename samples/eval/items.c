@@ -63,6 +63,30 @@ static fovea_status take_images(eval_item *item, const json_t *list, const char 
     return item->images != NULL ? FOVEA_OK : FOVEA_ERR_NOMEM;
 }
 
+static bool same_images(const eval_item *a, const eval_item *b)
+{
+    size_t i = 0;
+
+    while (i < a->n_image && i < b->n_image && strcmp(a->images[i], b->images[i]) == 0) {
+        i++;
+    }
+    return i == a->n_image && i == b->n_image;
+}
+
+/* The group of the last line: that of an earlier one, or a new one. */
+static void find_group(eval_set *set)
+{
+    eval_item *last = &set->items[set->n - 1];
+
+    for (size_t i = set->n - 1; i-- > 0;) { /* such lines mostly follow each other */
+        if (same_images(&set->items[i], last)) {
+            last->group = set->items[i].group;
+            return;
+        }
+    }
+    last->group = set->n_group++;
+}
+
 static fovea_status find_kind(eval_set *set, const char *name, uint32_t *kind)
 {
     const char **grown;
@@ -140,6 +164,7 @@ static fovea_status take_line(eval_set *set, const char *path, size_t number, co
     if (status == FOVEA_OK) {
         status =
             find_kind(set, json_string_value(json_object_get(item->root, "kind")), &item->kind);
+        find_group(set);
     }
     return status < 0 ? sample_fail(err, status, "memory is out") : FOVEA_OK;
 }

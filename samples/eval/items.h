@@ -23,13 +23,14 @@ typedef struct eval_item {
     const json_t *answers;                       /* array of strings, at least one */
     const char *before_question, *before_answer; /* NULL without "before" */
     uint32_t kind;                               /* index in eval_set.kinds */
+    uint32_t group; /* the same for all lines about the same pictures */
 } eval_item;
 
 typedef struct eval_set {
     eval_item *items; /* [n] */
     size_t n;
     const char **kinds; /* [n_kind], in the order of their appearance; belong to the items */
-    uint32_t n_kind;
+    uint32_t n_kind, n_group;
 } eval_set;
 
 /* Reads at most `limit` lines (0: all). with_before: every line must have "before". The error names file

@@ -50,7 +50,7 @@ static const sample_program program = {
 typedef struct options {
     const char *model, *list, *budgets, *against, *csv, *answers, *picture, *state, *mode;
     sample_texts recipes;
-    uint32_t limit, max_tokens, jobs, precision, threads;
+    uint32_t limit, max_tokens, jobs, precision, threads, resample;
     uint64_t kv_bytes;
     bool no_labels, times, own_prefill;
 } options;
@@ -75,6 +75,10 @@ static bool parse(options *opt, int argc, char **argv, sample_texts *rest, int *
          "it has none: points of difference in every share, 95%\n"
          "interval of 10,000 paired resamples of the questions",
          &opt->against},
+        {"resample", SAMPLE_ARG_CHOICE, "questions|pictures",
+         "of what resamples are drawn; pictures: all questions about\n"
+         "the same ones at once, which makes intervals wider",
+         &opt->resample},
         {"mode", SAMPLE_ARG_TEXT, "MODE,..", "same (default), next, blind, see below", &opt->mode},
         {"limit", SAMPLE_ARG_UINT, "N", "only the first N questions", &opt->limit},
         {"max-tokens", SAMPLE_ARG_UINT, "N", "longest answer; default 96", &opt->max_tokens},
@@ -345,6 +349,7 @@ static fovea_status prepare(const options *opt, plan *self, const eval_job *comm
         part->job = *common;
         part->job.mode = mode;
         part->job.set = &part->set;
+        part->by_pictures = opt->resample != 0;
         status = eval_set_read(part->path, opt->limit, mode->before, &part->set, err);
     }
     return status;

@@ -194,8 +194,8 @@ static fovea_status print_differences(FILE *out, const eval_part *part, const ch
     const eval_recipes *recipes = part->job.recipes;
     eval_share more[EVAL_N_MEASURE];
 
-    fprintf(out, "\npoints against %s, 95%% interval of a paired bootstrap\n    %-*s", against,
-            width, "recipe");
+    fprintf(out, "\npoints against %s, 95%% interval of a paired bootstrap of %s\n    %-*s",
+            against, part->by_pictures ? "pictures" : "questions", width, "recipe");
     for (int m = 0; m < EVAL_N_MEASURE; m++) {
         fprintf(out, "  %-32s", measures[m]);
     }

@@ -69,30 +69,51 @@ static eval_terms terms_of(const eval_outcome *outcome)
     };
 }
 
-/* Of `recipe`, less those of `other` unless that is EVAL_MAX_RECIPE. */
+/* Adds what `recipe` has of a question, less what `other` has unless that is EVAL_MAX_RECIPE. */
+static void add_question(eval_terms *sum, const eval_outcome *outcomes, uint32_t recipe,
+                         uint32_t other)
+{
+    eval_terms own = terms_of(&outcomes[recipe]), less = {0};
+
+    if (other != EVAL_MAX_RECIPE) { /* tokens of the same text: of is the same */
+        less = terms_of(&outcomes[other]);
+    }
+    for (int m = 0; m < EVAL_N_MEASURE; m++) {
+        sum->gain[m] += own.gain[m] - less.gain[m];
+        sum->of[m] += own.of[m];
+    }
+}
+
+/* Fills terms [n_item], all 0, with what is resampled: questions, or all about the same pictures together.
+ * Returns how many there are. */
+static size_t fill_terms(const eval_part *part, uint32_t recipe, uint32_t other, uint32_t kind,
+                         eval_terms *terms)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < part->set.n; i++) {
+        const eval_outcome *outcomes = outcomes_of(part, i, kind);
+        if (outcomes != NULL && !outcomes[recipe].refused &&
+            (other == EVAL_MAX_RECIPE || !outcomes[other].refused)) {
+            add_question(&terms[part->by_pictures ? part->set.items[i].group : i], outcomes, recipe,
+                         other);
+        }
+    }
+    for (size_t i = 0; i < part->set.n; i++) { /* those without a question go */
+        if (terms[i].of[EVAL_RIGHT] > 0) {
+            terms[n++] = terms[i];
+        }
+    }
+    return n;
+}
+
 static fovea_status bootstrap(const eval_part *part, uint32_t recipe, uint32_t other, uint32_t kind,
                               eval_share *out, fovea_error *err)
 {
     eval_terms *terms = calloc(part->set.n + 1, sizeof(*terms));
-    bool paired = other != EVAL_MAX_RECIPE;
-    size_t n = 0;
-    bool done;
+    bool done = terms != NULL && eval_bootstrap(terms, fill_terms(part, recipe, other, kind, terms),
+                                                BOOTSTRAP_SEED, out);
 
-    for (size_t i = 0; terms != NULL && i < part->set.n; i++) {
-        const eval_outcome *outcomes = outcomes_of(part, i, kind);
-        if (outcomes == NULL || outcomes[recipe].refused || (paired && outcomes[other].refused)) {
-            continue;
-        }
-        terms[n] = terms_of(&outcomes[recipe]);
-        if (paired) { /* tokens of the same text: of is the same */
-            eval_terms less = terms_of(&outcomes[other]);
-            for (int m = 0; m < EVAL_N_MEASURE; m++) {
-                terms[n].gain[m] -= less.gain[m];
-            }
-        }
-        n++;
-    }
-    done = terms != NULL && eval_bootstrap(terms, n, BOOTSTRAP_SEED, out);
     free(terms);
     return done ? FOVEA_OK : sample_fail(err, FOVEA_ERR_NOMEM, "memory is out");
 }

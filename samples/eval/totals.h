@@ -11,6 +11,7 @@
 
 typedef struct eval_part {
     const char *path, *name; /* name: the path without folders */
+    bool by_pictures;        /* resamples are of all questions about the same pictures at once */
     eval_set set;
     eval_job job;
     eval_results results;

@@ -212,6 +212,23 @@ class Eval(unittest.TestCase):
         for text in ("random", "vl-cache:vision=int4", "mode blind: four.next.jsonl", "ms per token"):
             self.assertIn(text, texts)
 
+    def test_resamples_of_pictures(self):
+        """Four questions about one group of pictures are one draw, about four pictures four."""
+        rows = {}
+        for name in ("one", "four"):
+            for unit in ("questions", "pictures"):
+                text = run("fovea-eval", str(TINY / f"{name}.next.jsonl"), "--mode", "next", "--recipes",
+                           "random:bytes=10%", "--against", "none", "--resample", unit).stdout
+                rows[name, unit] = [row for row in csv.DictReader(text.splitlines())
+                                    if row["kind"] == "all"][1]
+        self.assertEqual(rows["one", "questions"], rows["one", "pictures"])
+        for share in ("token_agreement", "anls", "token_difference", "as_none_difference"):
+            row = rows["four", "pictures"]
+            self.assertEqual({row[share]}, {row[f"{share}_low"], row[f"{share}_high"]})
+            self.assertEqual(row[share], rows["four", "questions"][share])
+        self.assertLess(float(rows["four", "questions"]["token_difference_low"]),
+                        float(rows["four", "questions"]["token_difference_high"]))
+
     def test_an_interrupted_run_goes_on(self):
         path = str(TINY / "one.next.jsonl")
         with tempfile.TemporaryDirectory() as folder:
