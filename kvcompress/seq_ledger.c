@@ -242,43 +242,68 @@ static uint64_t run_payload(const fvi_kv_seq *seq, fvi_kv_cursor *at, const fvi_
     return n_bytes;
 }
 
-/* The tokens of one list by kind and modality; *at goes on to the next list. */
+/* A turn's tokens, list after list. */
+typedef struct token_walk {
+    fvi_kv_turn_iter at;
+    bool more;
+} token_walk;
+
+static token_walk walk_of(const fvi_kv_turn *turn)
+{
+    token_walk walk = {.at = {.turn = turn, .token = UINT32_MAX}};
+    walk.more = fvi_kv_turn_next(&walk.at);
+    return walk;
+}
+
+/* The tokens of one list by kind and modality; the walk goes on to the next list. */
 typedef uint32_t list_counts[FOVEA_N_KIND][FOVEA_N_MODALITY];
 
-static void count_list(const fvi_kv_span *span, fvi_kv_turn_iter *at, bool *more, list_counts n)
+static void count_list(const fvi_kv_span *span, token_walk *walk, uint32_t list, list_counts n)
 {
-    uint32_t list = at->list;
     memset(n, 0, sizeof(list_counts));
-    for (; *more && at->list == list; *more = fvi_kv_turn_next(at)) {
-        span = span_at(span, at->turn->first + at->token);
-        n[at->nth][span->modality]++;
+    for (; walk->more && walk->at.list == list; walk->more = fvi_kv_turn_next(&walk->at)) {
+        span = span_at(span, walk->at.turn->first + walk->at.token);
+        n[walk->at.nth][span->modality]++;
+    }
+}
+
+/* The lists of a layer, the first of which is `list` in the block's turn and `row` in the sequence. */
+static void account_layer(account *self, const fvi_kv_geom *geom, fvi_kv_block *block,
+                          uint32_t layer, uint32_t list, uint32_t row, const fvi_kv_span *first,
+                          token_walk *walk)
+{
+    const fvi_kv_seq *seq = self->seq;
+    fvi_kv_cursor place = fvi_kv_block_start(seq->pool, geom, block, layer);
+    for (uint32_t head = 0; head < geom->layers[layer].n_kv_head; head++) {
+        list_counts n;
+        count_list(first, walk, list + head, n);
+        for (uint32_t nth = 0; nth < block->turn->n_kind; nth++) {
+            fvi_kv_shape shape = fvi_kv_block_shape(geom, block, layer, nth);
+            uint32_t n_row = fvi_kv_block_rows(block, list + head, nth);
+            if (place.extent == NULL) { /* a fresh layer that is not open, or was cut */
+                continue;
+            }
+            uint64_t n_bytes = run_payload(seq, &place, &shape, n_row);
+            count_run(self, row + head, shape.codec, n_bytes, n[nth]);
+        }
     }
 }
 
 static void account_turn(account *self, const fvi_kv_block *held, const fvi_kv_span *first)
 {
-    const fvi_kv_seq *seq = self->seq;
-    const fvi_kv_geom *geom = seq->geom;
+    const fvi_kv_geom *geom = self->seq->geom;
     fvi_kv_block block = *held; /* it remembers where a walk ended */
-    fvi_kv_turn_iter at = {.turn = block.turn, .token = UINT32_MAX};
-    bool more = fvi_kv_turn_next(&at);
+    const fvi_kv_cut *cut = block.turn->cut;
+    token_walk walk = walk_of(block.turn);
     for (uint32_t layer = 0, list = 0; layer < geom->n_layer; layer++) {
-        fvi_kv_cursor place = fvi_kv_block_start(seq->pool, geom, &block, layer);
-        for (uint32_t head = 0; head < geom->layers[layer].n_kv_head; head++, list++) {
-            list_counts n = {{0}};
-            if (more && at.list == list) {
-                count_list(first, &at, &more, n);
-            }
-            for (uint32_t nth = 0; nth < block.turn->n_kind; nth++) {
-                fvi_kv_shape shape = fvi_kv_block_shape(geom, &block, layer, nth);
-                uint32_t n_row = fvi_kv_block_rows(&block, list, nth);
-                if (place.extent == NULL) { /* a fresh layer that is not open */
-                    continue;
-                }
-                uint64_t n_bytes = run_payload(seq, &place, &shape, n_row);
-                count_run(self, list, shape.codec, n_bytes, n[nth]);
-            }
+        account_layer(self, geom, &block, layer, list, list, first, &walk);
+        if (cut != NULL && cut->layers[layer] != NULL) {
+            const fvi_kv_geom one = fvi_kv_geom_layer(geom, layer);
+            fvi_kv_block alone = {.turn = cut->layers[layer], .n_token = block.n_token};
+            token_walk own = walk_of(alone.turn);
+            account_layer(self, &one, &alone, 0, 0, list, first, &own);
         }
+        list += geom->layers[layer].n_kv_head;
     }
 }
 
@@ -332,6 +357,17 @@ static uint32_t n_extent_of(fvi_kv_extent *const *chains, uint32_t n_chain)
     return n;
 }
 
+/* Of a turn, and of the layers of it that were cut, what lies in the pool without descriptors. */
+static size_t chain_bytes(const fvi_kv_seq *seq, const fvi_kv_turn *turn)
+{
+    size_t n_bytes = fvi_kv_turn_pool_bytes(turn, seq->pool) -
+                     n_extent_of(turn->chains, turn->n_chain) * sizeof(fvi_kv_extent);
+    for (uint32_t i = 0; turn->cut != NULL && i < turn->cut->n_layer; i++) {
+        n_bytes += turn->cut->layers[i] != NULL ? chain_bytes(seq, turn->cut->layers[i]) : 0;
+    }
+    return n_bytes;
+}
+
 /* Metadata and slack of the prompt's turns. */
 static void account_shared(account *self)
 {
@@ -352,10 +388,12 @@ static void account_shared(account *self)
         if (turn == NULL) {
             continue;
         }
-        size_t extents = n_extent_of(turn->chains, turn->n_chain) * sizeof(fvi_kv_extent);
+        size_t chains = chain_bytes(seq, turn);
         n_view += seq->blocks[i].n_view;
-        metadata += fvi_kv_meta_bytes(turn->n_bytes) + sizeof(fvi_kv_block) + extents;
-        pool_bytes += fvi_kv_turn_pool_bytes(turn, seq->pool) - extents;
+        metadata += fvi_kv_meta_bytes(turn->n_bytes) + sizeof(fvi_kv_block) +
+                    fvi_kv_turn_pool_bytes(turn, seq->pool) +
+                    fvi_kv_cut_bytes(turn->cut, seq->pool) - chains;
+        pool_bytes += chains;
     }
     if (seq->lists != NULL) {
         metadata += prompt_view_bytes(seq->geom, n_view);

@@ -183,7 +183,8 @@ static bool cancel_within(fovea_engine *engine, const char *recipe, uint32_t n_l
     fovea_session *session = new_session(engine, recipe, N_IMAGE, n_layer);
     uint64_t from = stats_of(engine).n_step;
     assert_int_equal(try_start(session, N_TOKEN, &generation), FOVEA_OK);
-    double used = (double)wait_for_layers(engine, from, n_layer).kv_used_bytes / FULL_BYTES;
+    fovea_engine_stats held = wait_for_layers(engine, from, n_layer);
+    double used = (double)held.kv_used_bytes / FULL_BYTES;
     fovea_generation_cancel(generation);
     uint64_t at = stats_of(engine).n_step;
     fovea_status status = fovea_generation_next(generation, -1, &token, NULL);
@@ -196,6 +197,9 @@ static bool cancel_within(fovea_engine *engine, const char *recipe, uint32_t n_l
         assert_true(after.n_step <= at + 2); /* the step under way, and the one that sees it */
         /* uncut, so many layers and one more would be half of it and more */
         assert_true(used > 0.125 && used <= 0.35);
+        /* all of it the prompt's */
+        assert_true(held.kv_vision_bytes > held.kv_text_bytes && held.kv_text_bytes > 0);
+        assert_true(held.kv_generated_bytes < held.kv_shared_bytes);
     }
     fovea_generation_free(&generation);
     fovea_session_free(&session);

@@ -412,13 +412,75 @@ static void test_failures(void **state)
     }
 }
 
+/* What a list of a cut layer holds: rows, and their bytes where the chain has one extent. */
+static void check_row(const fvi_kv_turn *turn, const fvi_kv_layer_geom *dims, uint32_t head,
+                      const fovea_ledger_row *row)
+{
+    uint32_t n = 0;
+    size_t n_bytes = 0;
+    for (uint32_t nth = 0; nth < turn->n_kind; nth++) {
+        uint32_t n_row = fvi_kv_turn_rows(turn, head, nth);
+        n += n_row;
+        n_bytes += turn->codec[nth]->bytes(n_row, dims->dk, dims->dv);
+    }
+    assert_int_equal(row->n_text + row->n_vision, n);
+    assert_int_equal(row->text_bytes + row->vision_bytes, n_bytes);
+    assert_true(n > 0);
+}
+
+/* Between two layers, the account is whole too: cut layers are the prompt's, of either modality, fresh ones
+ * hold everything, and what is generated has what was prepared for it and no byte more. */
+static void test_account_in_between(void **state)
+{
+    (void)state;
+    static const char *const recipes[] = {"fovea:bytes=10%", "vl-cache:bytes=20%,vision=int4"};
+    for (uint32_t i = 0; i < FVI_COUNT(recipes); i++) {
+        bench b;
+        bench_open(&b, 90 + i);
+        bench_pool(&b);
+        prompt_of(&b, 2, 300);
+        fvi_recipe recipe = recipe_of(recipes[i]);
+        assert_int_equal(fvi_kv_seq_new(&fvi_alloc_default, b.pool, &b.g.geom, &b.seq), FOVEA_OK);
+        assert_int_equal(fvi_kv_seq_begin_turn(b.seq, b.prompt.spans, b.prompt.n_span, 20), 0);
+        fovea_ledger ledger = {.size = sizeof ledger};
+        fvi_kv_seq_ledger(b.seq, &ledger);
+        uint64_t generated = ledger.generated_bytes;
+        for (uint32_t layer = 0; layer + 1 < b.g.geom.n_layer; layer++) {
+            fovea_ledger_row rows[16];
+            uint64_t n_slot = 0, n_text = 0;
+            assert_int_equal(write_layer(b.seq, &b.g, layer, b.prompt.n_token, &b.r), FOVEA_OK);
+            fvi_kv_seq_ledger_rows(b.seq, rows);
+            assert_int_equal(rows[2 * layer].n_text, 28);
+            assert_int_equal(rows[2 * layer + 1].n_vision, 600);
+            assert_int_equal(fvi_kv_cut_layer(b.seq, &recipe, b.obs, layer, NULL), FOVEA_OK);
+            fvi_kv_seq_ledger(b.seq, &ledger);
+            fvi_kv_seq_ledger_rows(b.seq, rows);
+            for (uint32_t list = 0; list < 16; list++) {
+                if (list / 2 <= layer) {
+                    check_row(cut_of(&b)->layers[list / 2], &b.g.layers[list / 2], list % 2,
+                              &rows[list]);
+                }
+                n_text += rows[list].n_text;
+                n_slot += rows[list].n_text + rows[list].n_vision;
+                assert_true((rows[list].n_vision > 0) == (list / 2 <= layer));
+            }
+            assert_int_equal(ledger.kept_text_slots, n_text);
+            assert_int_equal(ledger.kept_vision_slots, n_slot - n_text);
+            assert_int_equal(ledger.generated_bytes, generated);
+            assert_int_equal(ledger.realised_bytes + generated, fvi_kv_pool_used(b.pool));
+            assert_true(ledger.slack_bytes < (layer + 1) * (size_t)2048);
+        }
+        bench_close(&b);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_peak),          cmocka_unit_test(test_cut_is_not_seen),
         cmocka_unit_test(test_caps_bind),     cmocka_unit_test(test_steps_down),
         cmocka_unit_test(test_which_recipes), cmocka_unit_test(test_forecast),
-        cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_failures),      cmocka_unit_test(test_account_in_between),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
