@@ -290,7 +290,8 @@ static void test_shares(void **state)
     assert_true(n_partial > N_PROMPT / 4);
 }
 
-/* What evicted tokens leave in kept ones takes no byte of its own: any merger with any score, budget and kinds. */
+/* What evicted tokens leave in kept ones takes no byte of its own: any merger with any score, budget and kinds, a
+ * third of the mergers on each prompt. */
 static void test_mergers(void **state)
 {
     (void)state;
@@ -303,7 +304,7 @@ static void test_mergers(void **state)
     for (uint32_t round = 0; round < N_PROMPT; round++) {
         bench b;
         open_prompt(&b, 4 * N_PROMPT + round);
-        for (uint32_t i = 0; i < n; i++) {
+        for (uint32_t i = round % 3; i < n; i += 3) {
             char recipe[192];
             size_t used = fvi_kv_pool_used(b.pool);
             any_recipe(&b.r, recipe, sizeof recipe);
@@ -318,7 +319,7 @@ static void test_mergers(void **state)
     for (uint32_t i = 0; i < n; i++) {
         print_message("merge=%-8s %u plans, %u partial, worst %.4f\n", sums[i].recipe, sums[i].n,
                       sums[i].n_partial, sums[i].worst);
-        assert_true(sums[i].n == N_PROMPT && sums[i].n_partial > N_PROMPT / 2);
+        assert_true(sums[i].n >= N_PROMPT / 3 && sums[i].n_partial > sums[i].n / 2);
     }
 }
 
