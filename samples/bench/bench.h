@@ -20,8 +20,9 @@ typedef struct bench_shape {
 typedef struct bench_options {
     const bench_shape *shape;
     const char *model; /* a folder, or NULL: the shape */
+    const char *kinds; /* names with commas between them, or NULL */
     uint32_t n_thread, depth, n_prompt, n_decode, rounds;
-    bool json, ops_only;
+    bool json, ops_only, step;
 } bench_options;
 
 /* The machine's read bandwidth is taken before every round of every measurement. */
@@ -61,9 +62,14 @@ float *bench_floats(size_t n);
 uint16_t *bench_bf16(size_t n);
 void bench_release(const void *memory);
 
-/* The operations alone. */
+/* Whether the options name this kind; all are where they name none. */
+bool bench_wants(const bench *self, const fvi_codec *codec);
+
+/* The operations alone; attention in decode alone where kinds are named. */
 fovea_status bench_ops(bench *self);
 /* A whole model through the public API. */
 fovea_status bench_model(bench *self);
+/* A decode step of 16 sequences over deep caches. */
+fovea_status bench_step(bench *self);
 
 #endif

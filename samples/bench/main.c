@@ -1,9 +1,11 @@
 /* main.c - fovea-bench: how fast the parts are on this machine, beside what its memory can read.
  *
- * ops.c times the operations alone, model.c a whole model, measure.c does the timing, folder.c writes a
- * model with random weights. */
+ * ops.c times the operations alone, model.c a whole model, step.c a decode step of many sequences, measure.c does
+ * the timing, folder.c writes a model with random weights. */
 #include "samples/bench/bench.h"
 #include "samples/common/args.h"
+
+#include "kvcompress/codecs.h"
 
 #include <stdio.h>
 
@@ -19,6 +21,35 @@ static const bench_shape shapes[] = {
     {"smollm2-135m", 576, 30, 9, 3, 64, 1536, 49152, false},
 };
 
+/* Every name of a list of kinds is one of a codec. */
+static bool are_kinds(const char *kinds)
+{
+    for (const char *at = kinds; at != NULL;
+         at = strchr(at, ','), at = at != NULL ? at + 1 : NULL) {
+        size_t n = strcspn(at, ",");
+        uint32_t i = 0;
+        while (fvi_codec_at(i) != NULL &&
+               (strlen(fvi_codec_at(i)->name) != n || strncmp(fvi_codec_at(i)->name, at, n) != 0)) {
+            i++;
+        }
+        if (fvi_codec_at(i) == NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* What the options ask for. */
+static fovea_status run(bench *self)
+{
+    const bench_options *options = self->options;
+    if (options->step) {
+        return bench_step(self);
+    }
+    FVI_TRY(bench_ops(self));
+    return options->ops_only || options->kinds != NULL ? FOVEA_OK : bench_model(self);
+}
+
 int main(int argc, char **argv)
 {
     bench_options options = {.depth = 8192, .n_prompt = 512, .n_decode = 24, .rounds = 9};
@@ -31,6 +62,15 @@ int main(int argc, char **argv)
          &options.model},
         {"prompt", SAMPLE_ARG_UINT, "N", "tokens of the prefill; default 512", &options.n_prompt},
         {"tokens", SAMPLE_ARG_UINT, "N", "tokens to decode; default 24", &options.n_decode},
+        {"kinds", SAMPLE_ARG_TEXT, "LIST",
+         "attention of decode rows alone, in these kinds,\ne.g. f16,int4; with --step: these kinds",
+         &options.kinds},
+        {"step", SAMPLE_ARG_FLAG, NULL,
+         "only the decode step of 16 sequences at --depth, in\nf16, int4 and int2-chan: the "
+         "engine's "
+         "step with random\nweights over caches filled with random numbers, without\nscheduler, "
+         "sampler and prefill",
+         &options.step},
         {"ops-only", SAMPLE_ARG_FLAG, NULL, "no whole model", &options.ops_only},
         {"threads", SAMPLE_ARG_UINT, "N", "default: all cores", &options.n_thread},
         {"depth", SAMPLE_ARG_UINT, "N",
@@ -45,14 +85,15 @@ int main(int argc, char **argv)
     if (options.depth == 0 || options.n_prompt == 0 || options.n_decode == 0) {
         return sample_args_refuse(&program, "--depth, --prompt and --tokens must be at least 1");
     }
+    if (!are_kinds(options.kinds)) {
+        return sample_args_refuse(&program, "--kinds %s names a kind that there is not",
+                                  options.kinds);
+    }
     options.shape = &shapes[shape];
     bench self;
     fovea_status status = bench_open(&self, &options);
     if (status == FOVEA_OK) {
-        status = bench_ops(&self);
-        if (status == FOVEA_OK && !options.ops_only) {
-            status = bench_model(&self);
-        }
+        status = run(&self);
         bench_close(&self);
     }
     if (status < 0) {

@@ -146,6 +146,20 @@ fovea_status bench_measure(bench *self, const bench_case *what, bench_result *re
     return FOVEA_OK;
 }
 
+bool bench_wants(const bench *self, const fvi_codec *codec)
+{
+    size_t n = strlen(codec->name);
+    const char *at = self->options->kinds;
+    while (at != NULL && (strncmp(at, codec->name, n) != 0 || (at[n] != 0 && at[n] != ','))) {
+        at = strchr(at, ',');
+        if (at == NULL) {
+            return false;
+        }
+        at++;
+    }
+    return true;
+}
+
 void bench_ratio(const bench *self, const char *measure, const char *what, double ratio)
 {
     if (self->options->json) {

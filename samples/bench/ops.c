@@ -243,6 +243,9 @@ static fovea_status bench_attn_decode(bench *self)
         attention a;
         bench_result result;
         char what[64];
+        if (!bench_wants(self, codec)) {
+            continue;
+        }
         FVI_TRY(make_attention(self, codec, depth, s->n_layer, 1, &a));
         snprintf(what, sizeof what, "%s %s, depth %u", s->name, codec->name, depth);
         bench_case c = {.measure = "attn_decode",
@@ -384,6 +387,9 @@ static fovea_status bench_encoder(bench *self)
 fovea_status bench_ops(bench *self)
 {
     FVI_TRY(bench_attn_decode(self));
+    if (self->options->kinds != NULL) {
+        return FOVEA_OK;
+    }
     FVI_TRY(bench_attn_prefill(self));
     FVI_TRY(bench_encoder(self));
     return bench_linear(self);
