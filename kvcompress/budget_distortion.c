@@ -5,8 +5,10 @@
  * w * e[l][c], where e is the relative error that the choice was measured to make in this list (choose.c) and
  * 1 for a dropped token. Squares add up, so for a price per byte
  *     choice(l, t) = argmin over c of  (w e[l][c])^2 + price * bytes[c]
- * minimises the sum at its own total of bytes (Shoham and Gersho 1988). The price is found by bisection; what
- * is left between two prices is given out token by token, the cheapest improvement first.
+ * minimises the sum at its own total of bytes (Shoham and Gersho 1988). Fitted choices cost a list once more;
+ * for each list the one that is worth it most, or none, joins those that any token may have. The price is found by
+ * bisection; what is left between two prices is given out list by list where another fitted choice is due, then
+ * token by token, the cheapest improvement first.
  *
  * What then is left is less than one improvement takes, which may be much: the first token that makes a run
  * one per channel brings scales for all of it. It is spent list by list on whatever still fits, for which
@@ -21,6 +23,8 @@
 #define N_BISECT 48
 #define LEAST    1e-6 /* of the largest weight, that any token has */
 #define DOUBT    1e-9 /* error that any choice but the base kind has, times its place */
+/* What is lost with a direction is lost in the same way in neighbouring tokens and does not average out. */
+#define ALIKE 1.7
 /* Text is never the first to go: its weight counts for more, so it steps down in precision instead. */
 #define TEXT_FACTOR 3.0
 #define TEXT_SHARE                                                                                 \
@@ -31,6 +35,7 @@ typedef struct solver {
     double shift;     /* what makes all scores >= 0 */
     double most;      /* largest weight */
     bool keep_text;   /* text steps down in precision but stays */
+    uint8_t cheapest; /* the last choice that any token may have */
     uint32_t *counts; /* [n_list, n_choice] */
     uint8_t *low;     /* [n_list, n_token] at a price whose bytes fit */
     uint8_t *high;    /* at a price whose bytes do not */
@@ -62,9 +67,10 @@ static void find_weights(solver *self)
 
 static double error_of(const fvi_choose_ctx *ctx, uint32_t list, uint8_t choice)
 {
-    return choice == FVI_CHOOSE_DROP
-               ? 1.0
-               : ctx->distortion[(size_t)list * FOVEA_N_KIND + choice] + DOUBT * choice;
+    return choice == FVI_CHOOSE_DROP ? 1.0
+                                     : ctx->distortion[(size_t)list * FOVEA_N_KIND + choice] *
+                                               (ctx->once_bytes[choice] > 0.0 ? ALIKE : 1.0) +
+                                           DOUBT * choice;
 }
 
 /* The first choice that a token may still have, FVI_CHOOSE_DROP: none. */
@@ -73,20 +79,61 @@ static uint8_t first_choice(const fvi_choose_ctx *ctx, size_t slot)
     return ctx->least != NULL ? ctx->least[slot] : 0;
 }
 
-static uint8_t best_choice(const fvi_choose_ctx *ctx, uint32_t list, double w, double price,
-                           uint8_t first, bool may_drop)
+static bool is_fitted(const fvi_choose_ctx *ctx, uint8_t choice)
 {
-    double least = may_drop ? w * w : INFINITY;
+    return choice != FVI_CHOOSE_DROP && ctx->once_bytes[choice] > 0.0;
+}
+
+static void count(solver *self, const uint8_t *choice)
+{
+    const fvi_choose_ctx *ctx = self->ctx;
+    memset(self->counts, 0, (size_t)ctx->n_list * ctx->n_choice * sizeof *self->counts);
+    for (size_t i = 0; i < (size_t)ctx->n_list * ctx->n_token; i++) {
+        if (choice[i] != FVI_CHOOSE_DROP) {
+            self->counts[i / ctx->n_token * ctx->n_choice + choice[i]]++;
+        }
+    }
+}
+
+/* A token's weight and what it may be stored in, at a price. */
+typedef struct candidate {
+    uint32_t list;
+    double w, price;
+    uint8_t first;
+    bool may_drop, may_fit;
+} candidate;
+
+static double cost_of(const fvi_choose_ctx *ctx, const candidate *t, uint8_t choice)
+{
+    double e = t->w * error_of(ctx, t->list, choice);
+    return e * e + (choice != FVI_CHOOSE_DROP ? t->price * ctx->row_bytes[choice] : 0.0);
+}
+
+/* The best choice for any token, or dropping it. */
+static uint8_t best_choice(const fvi_choose_ctx *ctx, const candidate *t, double *cost)
+{
     uint8_t best = FVI_CHOOSE_DROP;
-    for (uint32_t c = first; c < ctx->n_choice; c++) {
-        double e = error_of(ctx, list, (uint8_t)c);
-        double cost = w * e * w * e + price * ctx->row_bytes[c];
-        if (cost < least) {
-            least = cost;
+    *cost = t->may_drop ? cost_of(ctx, t, best) : INFINITY;
+    for (uint32_t c = t->first; c < ctx->n_choice; c++) {
+        double own = is_fitted(ctx, (uint8_t)c) ? INFINITY : cost_of(ctx, t, (uint8_t)c);
+        if (own < *cost) {
+            *cost = own;
             best = (uint8_t)c;
         }
     }
     return best;
+}
+
+static candidate token_of(const solver *self, uint32_t list, uint32_t t, double price)
+{
+    const fvi_choose_ctx *ctx = self->ctx;
+    size_t slot = (size_t)list * ctx->n_token + t;
+    return (candidate){.list = list,
+                       .w = weight_of(self, slot),
+                       .price = price,
+                       .first = first_choice(ctx, slot),
+                       .may_drop = !self->keep_text || ctx->modality[t] != FOVEA_MODALITY_TEXT,
+                       .may_fit = ctx->modality[t] == ctx->fitted && ctx->always[t] == 0};
 }
 
 /* No list is left empty: its best token stays in the cheapest form. */
@@ -106,8 +153,47 @@ static void keep_one(solver *self, uint32_t list, uint8_t *choice)
             most = w;
         }
     }
-    choice[best] = (uint8_t)(ctx->n_choice - 1);
-    self->counts[(size_t)list * ctx->n_choice + ctx->n_choice - 1]++;
+    choice[best] = FVI_MAX(self->cheapest, first_choice(ctx, row + best));
+}
+
+/* The fitted choice whose worth to a list exceeds what it costs once by most; FVI_CHOOSE_DROP: none. */
+static uint8_t best_fitted(const fvi_choose_ctx *ctx, double price, const double *worth)
+{
+    uint8_t best = FVI_CHOOSE_DROP;
+    double most = 0.0;
+    for (uint32_t c = 0; c < ctx->n_choice; c++) {
+        double gain = is_fitted(ctx, (uint8_t)c) ? worth[c] - price * ctx->once_bytes[c] : 0.0;
+        if (gain > most) {
+            most = gain;
+            best = (uint8_t)c;
+        }
+    }
+    return best;
+}
+
+/* The solution for one list. */
+static void choose_list(const solver *self, uint32_t list, double price, uint8_t *choice)
+{
+    const fvi_choose_ctx *ctx = self->ctx;
+    double worth[FOVEA_N_KIND] = {0};
+    for (uint32_t i = 0; i < ctx->n_token; i++) {
+        candidate t = token_of(self, list, i, price);
+        double cost;
+        choice[i] = ctx->always[i] != 0 ? 0 : best_choice(ctx, &t, &cost);
+        for (uint32_t c = t.first; t.may_fit && c < ctx->n_choice; c++) {
+            double own = is_fitted(ctx, (uint8_t)c) ? cost_of(ctx, &t, (uint8_t)c) : cost;
+            worth[c] += own < cost ? cost - own : 0.0;
+        }
+    }
+    uint8_t fitted = best_fitted(ctx, price, worth);
+    for (uint32_t i = 0; fitted != FVI_CHOOSE_DROP && i < ctx->n_token; i++) {
+        candidate t = token_of(self, list, i, price);
+        double cost;
+        if (t.may_fit && t.first <= fitted) {
+            best_choice(ctx, &t, &cost);
+            choice[i] = cost_of(ctx, &t, fitted) < cost ? fitted : choice[i];
+        }
+    }
 }
 
 /* The solution at a price, which is told as a power of two and in squares of the largest weight. */
@@ -115,21 +201,12 @@ static void choose_at(solver *self, double power, uint8_t *choice)
 {
     const fvi_choose_ctx *ctx = self->ctx;
     double price = exp2(power) * self->most * self->most;
-    memset(self->counts, 0, (size_t)ctx->n_list * ctx->n_choice * sizeof *self->counts);
     for (uint32_t list = 0; list < ctx->n_list; list++) {
-        for (uint32_t t = 0; t < ctx->n_token; t++) {
-            size_t slot = (size_t)list * ctx->n_token + t;
-            bool may_drop = !self->keep_text || ctx->modality[t] != FOVEA_MODALITY_TEXT;
-            choice[slot] = ctx->always[t] != 0
-                               ? 0
-                               : best_choice(ctx, list, weight_of(self, slot), price,
-                                             first_choice(ctx, slot), may_drop);
-            if (choice[slot] != FVI_CHOOSE_DROP) {
-                self->counts[(size_t)list * ctx->n_choice + choice[slot]]++;
-            }
-        }
-        keep_one(self, list, choice + (size_t)list * ctx->n_token);
+        uint8_t *own = choice + (size_t)list * ctx->n_token;
+        choose_list(self, list, price, own);
+        keep_one(self, list, own);
     }
+    count(self, choice);
 }
 
 /* Bytes of the turn with self->counts; its parts, where they are wanted. */
@@ -153,17 +230,6 @@ static bool fits(const solver *self)
     size_t run_bytes;
     uint64_t n_slot;
     return bytes_now(self, &run_bytes, &n_slot) <= self->ctx->target;
-}
-
-static void count(solver *self, const uint8_t *choice)
-{
-    const fvi_choose_ctx *ctx = self->ctx;
-    memset(self->counts, 0, (size_t)ctx->n_list * ctx->n_choice * sizeof *self->counts);
-    for (size_t i = 0; i < (size_t)ctx->n_list * ctx->n_token; i++) {
-        if (choice[i] != FVI_CHOOSE_DROP) {
-            self->counts[i / ctx->n_token * ctx->n_choice + choice[i]]++;
-        }
-    }
 }
 
 /* A slot that is dearer at the lower price, and what one more byte buys there. */
@@ -227,34 +293,71 @@ static void fill_up(solver *self, const step *steps, uint32_t n)
     }
 }
 
+/* The fitted choice of a list, FVI_CHOOSE_DROP: it has none. */
+static uint8_t fitted_of(const fvi_choose_ctx *ctx, uint32_t list, const uint8_t *choice)
+{
+    const uint8_t *own = choice + (size_t)list * ctx->n_token;
+    for (uint32_t t = 0; t < ctx->n_token; t++) {
+        if (is_fitted(ctx, own[t])) {
+            return own[t];
+        }
+    }
+    return FVI_CHOOSE_DROP;
+}
+
+static step step_at(const solver *self, size_t slot)
+{
+    const fvi_choose_ctx *ctx = self->ctx;
+    uint32_t list = (uint32_t)(slot / ctx->n_token);
+    double w = weight_of(self, slot);
+    double before = error_of(ctx, list, self->low[slot]);
+    double after = error_of(ctx, list, self->high[slot]);
+    return (step){.slot = (uint32_t)slot, .gain = w * w * (before * before - after * after)};
+}
+
+/* The differing slots of a list into steps; returns how many. */
+static uint32_t steps_of(const solver *self, uint32_t list, step *steps)
+{
+    uint32_t n = 0;
+    for (size_t t = 0, i = (size_t)list * self->ctx->n_token; t < self->ctx->n_token; t++, i++) {
+        if (self->low[i] != self->high[i]) {
+            steps[n++] = step_at(self, i);
+        }
+    }
+    return n;
+}
+
+/* Lists that change their fitted choice do it as a whole, if that fits; steps: memory for all slots. Returns
+ * how many steps of the other lists it leaves there. */
+static uint32_t fill_lists(solver *self, step *steps)
+{
+    const fvi_choose_ctx *ctx = self->ctx;
+    uint32_t n = 0;
+    for (uint32_t list = 0; list < ctx->n_list; list++) {
+        uint32_t n_own = steps_of(self, list, steps + n);
+        if (fitted_of(ctx, list, self->low) == fitted_of(ctx, list, self->high)) {
+            n += n_own;
+            continue;
+        }
+        swap_steps(self, steps, n, n + n_own);
+        if (!fits(self)) {
+            swap_steps(self, steps, n, n + n_own);
+        }
+    }
+    return n;
+}
+
 static fovea_status spend_rest(solver *self)
 {
     const fvi_choose_ctx *ctx = self->ctx;
     size_t n_slot = (size_t)ctx->n_list * ctx->n_token;
-    uint32_t n = 0;
-    for (size_t i = 0; i < n_slot; i++) {
-        n += self->low[i] != self->high[i];
-    }
-    if (n == 0) {
-        return FOVEA_OK;
-    }
-    step *steps = fvi_alloc(ctx->alloc, n * sizeof *steps);
+    step *steps = fvi_alloc(ctx->alloc, n_slot * sizeof *steps);
     if (steps == NULL) {
         return FOVEA_ERR_NOMEM;
     }
-    n = 0;
-    for (size_t i = 0; i < n_slot; i++) {
-        if (self->low[i] != self->high[i]) {
-            uint32_t list = (uint32_t)(i / ctx->n_token);
-            double w = weight_of(self, i);
-            double before = error_of(ctx, list, self->low[i]);
-            double after = error_of(ctx, list, self->high[i]);
-            steps[n++] =
-                (step){.slot = (uint32_t)i, .gain = w * w * (before * before - after * after)};
-        }
-    }
-    qsort(steps, n, sizeof *steps, by_gain);
     count(self, self->low);
+    uint32_t n = fill_lists(self, steps);
+    qsort(steps, n, sizeof *steps, by_gain);
     fill_up(self, steps, n);
     fvi_free(ctx->alloc, steps);
     return FOVEA_OK;
@@ -300,6 +403,10 @@ static void look_from(const solver *self, uint32_t list, uint8_t from, size_t ru
     size_t had = ctx->list_bytes(ctx->user, list, counts);
     double w = weight_of(self, slot), e = error_of(ctx, list, from);
     for (uint32_t to = first_choice(ctx, slot); to < ctx->n_choice && to < from; to++) {
+        if (is_fitted(ctx, (uint8_t)to) &&
+            (counts[to] == 0 || ctx->modality[token] != ctx->fitted)) {
+            continue;
+        }
         double e_to = error_of(ctx, list, (uint8_t)to);
         move(counts, from, (uint8_t)to);
         size_t now = ctx->list_bytes(ctx->user, list, counts), all = run_bytes - had + now;
@@ -343,6 +450,9 @@ static fovea_status solve(solver *self)
     size_t run_bytes, n_all = (size_t)ctx->n_list * ctx->n_token;
     uint64_t n_slot;
     find_weights(self);
+    for (uint32_t c = 0; c < ctx->n_choice; c++) {
+        self->cheapest = is_fitted(ctx, (uint8_t)c) ? self->cheapest : (uint8_t)c;
+    }
     self->keep_text = true;
     choose_at(self, high, self->low);
     if ((double)bytes_now(self, &run_bytes, &n_slot) > TEXT_SHARE * (double)ctx->target) {

@@ -5,15 +5,20 @@
 
 #include "kvcompress/codecs.h"
 #include "kvcompress/cut.h"
+#include "kvcompress/row_fit.h"
 #include "kvcompress/seq_internal.h"
 
 #include <math.h>
 
-#define TINY 1e-20
+#define TINY   1e-20
+#define STEP   16 /* rows */
+#define FITTED 2  /* most fitted kinds of a plan */
 
 typedef struct choices {
     const fvi_codec *codec[FOVEA_N_KIND];
-    double row_bytes[FOVEA_N_KIND]; /* of the largest layer */
+    double row_bytes[FOVEA_N_KIND];  /* of the largest layer, a long run's mean; falling */
+    double step_bytes[FOVEA_N_KIND]; /* of one row more */
+    double once_bytes[FOVEA_N_KIND]; /* of a fitted kind: of a run beside its rows */
     uint32_t n;
     double *distortion; /* [n_list, FOVEA_N_KIND] relative error, n of them */
     uint32_t stride;    /* of the sample that they were measured on */
@@ -37,35 +42,60 @@ static double mean_square(const choices *self, uint32_t n_list, uint32_t c)
     return sum / n_list;
 }
 
-static void list_codecs(const fvi_kv_geom *geom, choices *out)
+static void set_choice(choices *self, uint32_t to, const choices *other, uint32_t from)
 {
+    self->codec[to] = other->codec[from];
+    self->row_bytes[to] = other->row_bytes[from];
+    self->step_bytes[to] = other->step_bytes[from];
+    self->once_bytes[to] = other->once_bytes[from];
+}
+
+/* Bytes of a row more in a long run, where no fit more comes with it. */
+static double row_step(const fvi_codec *codec, uint32_t n_row, const fvi_kv_layer_geom *g)
+{
+    double here = (double)codec->bytes(n_row, g->dk, g->dv);
+    double less = (double)codec->bytes(n_row - STEP, g->dk, g->dv);
+    double more = (double)codec->bytes(n_row + STEP, g->dk, g->dv);
+    return fmin(here - less, more - here) / STEP;
+}
+
+/* may_fit: what is fitted has room to lie unbroken. */
+static void list_codecs(const fvi_kv_geom *geom, uint32_t n_candidate, bool may_fit, choices *out)
+{
+    double n_row = FVI_MAX(2 * FVI_DISTORTION_ROWS, n_candidate);
     out->n = 0;
     for (uint32_t i = 0; fvi_codec_at(i) != NULL; i++) {
         const fvi_codec *codec = fvi_codec_at(i);
-        if (!fvi_choose_may_use(geom, codec)) {
+        if (!fvi_choose_may_use(geom, codec) || (codec->fit_rows != NULL && !may_fit)) {
             continue;
         }
-        double row = 0.0;
+        double row = 0.0, step = 0.0, once = 0.0;
         for (uint32_t layer = 0; layer < geom->n_layer; layer++) {
             const fvi_kv_layer_geom *g = &geom->layers[layer];
-            row = fmax(row, (double)codec->bytes(2 * FVI_DISTORTION_ROWS, g->dk, g->dv) /
-                                (2 * FVI_DISTORTION_ROWS));
+            double all = (double)codec->bytes((uint32_t)n_row, g->dk, g->dv);
+            row = fmax(row, all / n_row);
+            if (fvi_fit_rows(codec, (uint32_t)n_row, g->dk, g->dv, 0) > 0) {
+                double more = row_step(codec, (uint32_t)n_row, g);
+                step = fmax(step, more);
+                once = fmax(once, all - more * n_row);
+            }
         }
         uint32_t at = out->n++;
         for (; at > 0 && out->row_bytes[at - 1] < row; at--) {
-            out->codec[at] = out->codec[at - 1];
-            out->row_bytes[at] = out->row_bytes[at - 1];
+            set_choice(out, at, out, at - 1);
         }
-        out->codec[at] = codec;
-        out->row_bytes[at] = row;
+        const choices own = {.codec = {codec},
+                             .row_bytes = {row},
+                             .step_bytes = {once > 0.0 ? step : row},
+                             .once_bytes = {once}};
+        set_choice(out, at, &own, 0);
     }
 }
 
 static void remove_choice(choices *self, uint32_t n_list, uint32_t c)
 {
     for (uint32_t i = c; i + 1 < self->n; i++) {
-        self->codec[i] = self->codec[i + 1];
-        self->row_bytes[i] = self->row_bytes[i + 1];
+        set_choice(self, i, self, i + 1);
         for (uint32_t list = 0; list < n_list; list++) {
             double *e = self->distortion + (size_t)list * FOVEA_N_KIND;
             e[i] = e[i + 1];
@@ -74,37 +104,93 @@ static void remove_choice(choices *self, uint32_t n_list, uint32_t c)
     self->n--;
 }
 
+/* The nearest choice to c, dearer (step -1u) or cheaper (1), that may stand in for it: what is fitted is for
+ * some tokens only. n: there is none. */
+static uint32_t neighbour(const choices *self, uint32_t c, uint32_t step)
+{
+    uint32_t at = c + step;
+    while (at < self->n && self->once_bytes[c] == 0.0 && self->once_bytes[at] > 0.0) {
+        at += step;
+    }
+    return at < self->n ? at : self->n;
+}
+
 /* How far choice c lies below the line between its neighbours (the cheaper one of the last is dropping);
  * not positive: a mixture of the neighbours does as well. */
 static double benefit(const choices *self, uint32_t n_list, uint32_t c)
 {
-    double cheap_bytes = c + 1 < self->n ? self->row_bytes[c + 1] : 0.0;
-    double cheap = c + 1 < self->n ? mean_square(self, n_list, c + 1) : 1.0;
-    double dear = mean_square(self, n_list, c - 1);
+    uint32_t below = neighbour(self, c, 1), above = neighbour(self, c, -1u);
+    double cheap_bytes = below < self->n ? self->row_bytes[below] : 0.0;
+    double cheap = below < self->n ? mean_square(self, n_list, below) : 1.0;
+    double dear = mean_square(self, n_list, above);
     double share =
-        (self->row_bytes[c] - cheap_bytes) / (self->row_bytes[c - 1] - cheap_bytes + TINY);
+        (self->row_bytes[c] - cheap_bytes) / (self->row_bytes[above] - cheap_bytes + TINY);
     return cheap + share * (dear - cheap) - mean_square(self, n_list, c);
 }
 
-/* Leaves the lower hull, and of that the most useful FVI_CHOOSE_MAX. The first choice, the base kind, stays:
- * what is always kept needs it. */
-static void prune(choices *self, uint32_t n_list)
+/* A fitted choice beyond FITTED: of the dearest and the cheapest one that of which more lie on the same side
+ * of what there is for a row, so that those about it are left; 0: there is none. */
+static uint32_t far_fitted(const choices *self, double row_bytes)
+{
+    uint32_t n = 0, n_dearer = 0, dearest = 0, cheapest = 0;
+    for (uint32_t c = 1; c < self->n; c++) {
+        if (self->once_bytes[c] > 0.0) {
+            n++;
+            n_dearer += self->row_bytes[c] > row_bytes;
+            dearest = dearest == 0 ? c : dearest;
+            cheapest = c;
+        }
+    }
+    return n <= FITTED ? 0 : 2 * n_dearer > n ? dearest : cheapest;
+}
+
+/* The choice that is worth least, and how much. The last one beside the base that any token may have stays. */
+static uint32_t least_useful(const choices *self, uint32_t n_list, double *least)
+{
+    uint32_t n_any = 0, worst = 0;
+    *least = INFINITY;
+    for (uint32_t c = 1; c < self->n; c++) {
+        n_any += self->once_bytes[c] == 0.0;
+    }
+    for (uint32_t c = 1; c < self->n; c++) {
+        double value = benefit(self, n_list, c);
+        if (value < *least && (self->once_bytes[c] > 0.0 || n_any > 1 || value <= 0.0)) {
+            *least = value;
+            worst = c;
+        }
+    }
+    return worst;
+}
+
+/* Leaves the lower hull, of that the fitted ones about what there is for a row, and the most useful
+ * FVI_CHOOSE_MAX in all. The first choice, the base kind, stays: what is always kept needs it. */
+static void prune(choices *self, uint32_t n_list, double row_bytes)
 {
     for (;;) {
-        uint32_t worst = 0;
-        double least = INFINITY;
-        for (uint32_t c = 1; c < self->n; c++) {
-            double value = benefit(self, n_list, c);
-            if (value < least) {
-                least = value;
-                worst = c;
-            }
-        }
-        if (worst == 0 || (least > 0.0 && self->n <= FVI_CHOOSE_MAX)) {
+        double least;
+        uint32_t worst = least_useful(self, n_list, &least);
+        if (worst == 0) {
             return;
+        }
+        if (least > 0.0) {
+            uint32_t far = far_fitted(self, row_bytes);
+            if (far == 0 && self->n <= FVI_CHOOSE_MAX) {
+                return;
+            }
+            worst = far != 0 ? far : worst;
         }
         remove_choice(self, n_list, worst);
     }
+}
+
+/* The last choice that is not fitted. */
+static uint32_t coarsest_for_any(const choices *self)
+{
+    uint32_t c = self->n - 1;
+    while (c > 0 && self->once_bytes[c] > 0.0) {
+        c--;
+    }
+    return c;
 }
 
 /* ---- the plan ---- */
@@ -113,7 +199,7 @@ static fovea_status measure(const fvi_kv_seq *seq, const fvi_select *select, uin
                             double target, choices *out)
 {
     uint32_t n_candidate = fvi_distortion_candidates(select->modality, select->n_token);
-    double all = (double)n_candidate * select->n_list * out->row_bytes[out->n - 1];
+    double all = (double)n_candidate * select->n_list * out->row_bytes[coarsest_for_any(out)];
     out->stride = fvi_distortion_stride(select->modality, select->n_token, all / target);
     return fvi_distortion_measure(seq, first_layer, select->geom->n_layer, select->modality,
                                   select->n_token, out->codec, out->n, out->stride,
@@ -170,7 +256,8 @@ static void find_least(const fvi_kv_seq *seq, const fvi_select *select, const ch
     uint8_t first[UINT8_MAX + 1];
     choices all = {.n = 0};
     memset(first, FVI_CHOOSE_DROP, sizeof first);
-    list_codecs(seq->geom, &all);
+    list_codecs(seq->geom, fvi_distortion_candidates(select->modality, select->n_token), true,
+                &all);
     for (uint32_t i = 0; i < all.n; i++) {
         uint32_t c = 0;
         while (c + 1 < self->n && self->row_bytes[c] > all.row_bytes[i]) {
@@ -183,6 +270,13 @@ static void find_least(const fvi_kv_seq *seq, const fvi_select *select, const ch
     for (size_t i = 0; i < n_slot; i++) {
         least[i] = first[least[i]];
     }
+}
+
+/* What fvi_distortion_measure looked at. */
+static uint8_t fitted_modality(const fvi_select *select)
+{
+    bool any = memchr(select->modality, FOVEA_MODALITY_VISION, select->n_token) != NULL;
+    return any ? FOVEA_MODALITY_VISION : FOVEA_MODALITY_TEXT;
 }
 
 static fovea_status choose(const fvi_kv_seq *seq, fvi_select *select, choices *self, size_t target,
@@ -200,7 +294,9 @@ static fovea_status choose(const fvi_kv_seq *seq, fvi_select *select, choices *s
                                     .always = select->always,
                                     .least = least,
                                     .distortion = self->distortion,
-                                    .row_bytes = self->row_bytes,
+                                    .row_bytes = self->step_bytes,
+                                    .once_bytes = self->once_bytes,
+                                    .fitted = fitted_modality(select),
                                     .n_list = select->n_list,
                                     .n_token = select->n_token,
                                     .n_choice = self->n,
@@ -250,16 +346,29 @@ static fvi_distortion by_kind(const choices *self, uint32_t n_list)
     return (fvi_distortion){.errors = self->distortion, .stride = self->stride};
 }
 
+/* What a target leaves for each token that may be fitted when all others lie in the coarsest kind for any. */
+static double bytes_for_candidate(const fvi_select *select, const choices *self,
+                                  uint32_t n_candidate, double target)
+{
+    double n_other = (double)(select->n_token - n_candidate) * select->n_list;
+    double rest = target - n_other * self->row_bytes[coarsest_for_any(self)];
+    return fmax(rest, 1.0) / ((double)n_candidate * select->n_list);
+}
+
 /* Measures, and leaves the choices worth having. */
 static fovea_status find_choices(const fvi_kv_seq *seq, const fvi_select *select,
                                  uint32_t first_layer, size_t target, choices *out)
 {
     bool to_cut = select->geom != seq->geom;
     double final_target = (double)target / (to_cut ? select->recipe->prefill_cap : 1);
-    list_codecs(seq->geom, out);
+    uint32_t n_candidate = fvi_distortion_candidates(select->modality, select->n_token);
+    list_codecs(seq->geom, n_candidate, fvi_kv_pool_has_hole(seq->pool, target), out);
     FVI_TRY(measure(seq, select, first_layer, final_target, out));
-    prune(out, select->n_list);
-    if (to_cut && out->n > 1) { /* the coarsest one is the final plan's to choose */
+    prune(out, select->n_list, bytes_for_candidate(select, out, n_candidate, final_target));
+    /* the coarsest one is the final plan's to choose, if the next holds as many tokens in the cap */
+    if (to_cut && out->n > 1 &&
+        (out->once_bytes[out->n - 1] == 0.0 ||
+         out->row_bytes[out->n - 2] <= select->recipe->prefill_cap * out->row_bytes[out->n - 1])) {
         remove_choice(out, select->n_list, out->n - 1);
     }
     return FOVEA_OK;

@@ -1,23 +1,26 @@
 /* distortion.c - storing and reading back rows of a list, and adding up what a plan spoils.
  *
- * The relative error of a kind in a list: e^2 = |v - v'|^2 / |v|^2 + KEY_FACTOR |k - k'|^2 / |k - mean k|^2,
+ * The relative error of a kind in a list: e^2 = |v - v'|^2 / |v|^2 + FVI_KEY_WEIGHT |k - k'|^2 / |k - mean k|^2,
  * summed over FVI_DISTORTION_ROWS rows of the turn's vision tokens (all tokens without any). Keys are
- * compared with their spread, since what all keys share cancels in the softmax. */
+ * compared with their spread, since what all keys share cancels in the softmax. Kinds that are fitted
+ * to rows are fitted to those in the middle and tried on a sample of these. */
 #include "kvcompress/distortion.h"
 
 #include "kvcompress/codecs.h"
 #include "kvcompress/cut.h"
+#include "kvcompress/row_fit.h"
 #include "kvcompress/seq_internal.h"
 
 #include <math.h>
 
-#define KEY_FACTOR 0.3 /* of 1 and 0.3, the better one on tuning scenes */
-#define TINY       1e-20
+#define TINY 1e-20
 
 typedef struct sample {
     float *k, *v;   /* [FVI_DISTORTION_ROWS, dk], [FVI_DISTORTION_ROWS, dv] */
     float *k2, *v2; /* read back */
-    uint8_t *run;   /* one run of FVI_DISTORTION_ROWS rows in any kind */
+    uint8_t *
+        run; /* one run in any kind: of FVI_DISTORTION_ROWS rows, of all candidates in fitted kinds */
+    void *fit; /* fvi_row_fit_bytes */
     uint32_t n;
 } sample;
 
@@ -43,26 +46,32 @@ uint32_t fvi_distortion_stride(const uint8_t *modality, uint32_t n_token, double
     return (uint32_t)FVI_MAX(1.0, FVI_MIN(spacing + 0.5, most));
 }
 
-static fovea_status take_sample(const fvi_kv_seq *seq, sample *out)
+static fovea_status take_sample(const fvi_kv_seq *seq, uint32_t n_candidate, sample *out)
 {
     size_t dk = 0;
     size_t dv = 0;
     size_t run = 0;
+    size_t fit = 1;
     for (uint32_t layer = 0; layer < seq->geom->n_layer; layer++) {
         const fvi_kv_layer_geom *g = &seq->geom->layers[layer];
         dk = FVI_MAX(dk, (size_t)g->dk);
         dv = FVI_MAX(dv, (size_t)g->dv);
         for (uint32_t i = 0; fvi_codec_at(i) != NULL; i++) {
-            run = FVI_MAX(run, fvi_codec_at(i)->bytes(FVI_DISTORTION_ROWS, g->dk, g->dv));
+            const fvi_codec *codec = fvi_codec_at(i);
+            uint32_t n_row = codec->fit_rows != NULL ? FVI_MAX(n_candidate, FVI_DISTORTION_ROWS)
+                                                     : FVI_DISTORTION_ROWS;
+            run = FVI_MAX(run, codec->bytes(n_row, g->dk, g->dv));
         }
+        fit = FVI_MAX(fit, fvi_row_fit_bytes(g->dk, g->dv));
     }
     *out = (sample){.k = fvi_alloc(seq->alloc, FVI_DISTORTION_ROWS * dk * sizeof(float)),
                     .v = fvi_alloc(seq->alloc, FVI_DISTORTION_ROWS * dv * sizeof(float)),
                     .k2 = fvi_alloc(seq->alloc, FVI_DISTORTION_ROWS * dk * sizeof(float)),
                     .v2 = fvi_alloc(seq->alloc, FVI_DISTORTION_ROWS * dv * sizeof(float)),
-                    .run = fvi_alloc(seq->alloc, run)};
-    bool ok =
-        out->k != NULL && out->v != NULL && out->k2 != NULL && out->v2 != NULL && out->run != NULL;
+                    .run = fvi_alloc(seq->alloc, run),
+                    .fit = fvi_alloc(seq->alloc, fit)};
+    bool ok = out->k != NULL && out->v != NULL && out->k2 != NULL && out->v2 != NULL &&
+              out->run != NULL && out->fit != NULL;
     return ok ? FOVEA_OK : FOVEA_ERR_NOMEM;
 }
 
@@ -73,6 +82,7 @@ static void give_sample(const fvi_kv_seq *seq, sample *self)
     fvi_free(seq->alloc, self->k2);
     fvi_free(seq->alloc, self->v2);
     fvi_free(seq->alloc, self->run);
+    fvi_free(seq->alloc, self->fit);
 }
 
 /* Decodes FVI_DISTORTION_ROWS rows of one list, every stride-th candidate from the middle of them on; `rows` moves behind
@@ -137,18 +147,21 @@ static double squared_norm(const float *x, size_t n)
     return sum;
 }
 
-static double error_of(const fvi_codec *codec, const fvi_kv_shape *shape, const sample *s)
+/* The sample as rows first.. of a run of that capacity. */
+static double error_of(const fvi_codec *codec, const fvi_kv_shape *shape, const sample *s,
+                       uint32_t capacity, uint32_t first)
 {
+    uint32_t dk = shape->dk, dv = shape->dv;
     if (codec == shape->codec) {
         return 0.0;
     }
-    codec->encode(s->run, s->n, shape->dk, shape->dv, 0, s->n, s->k, shape->dk, s->v, shape->dv);
-    codec->decode(s->run, s->n, shape->dk, shape->dv, 0, s->n, s->k2, shape->dk, s->v2, shape->dv);
+    codec->encode(s->run, capacity, dk, dv, first, s->n, s->k, dk, s->v, dv);
+    codec->decode(s->run, capacity, dk, dv, first, s->n, s->k2, dk, s->v2, dv);
     size_t n_k = (size_t)s->n * shape->dk;
     size_t n_v = (size_t)s->n * shape->dv;
     double keys = squared_distance(s->k, s->k2, n_k) / (spread(s->k, s->n, shape->dk) + TINY);
     double values = squared_distance(s->v, s->v2, n_v) / (squared_norm(s->v, n_v) + TINY);
-    double e = sqrt(values + KEY_FACTOR * keys);
+    double e = sqrt(values + (double)FVI_KEY_WEIGHT * keys);
     return e < 1.0 ? e : 1.0;
 }
 
@@ -161,6 +174,93 @@ typedef struct measuring {
     sample sample;
 } measuring;
 
+/* Candidates of a list, first..first+n-1 of them. */
+typedef struct window {
+    uint32_t first, n;
+} window;
+
+/* The rows with a fit of their own in the middle of the candidates; n 0: a kind has none. */
+static window window_of(const fvi_codec *codec, uint32_t n_candidate, const fvi_kv_shape *shape)
+{
+    window w = {.n = fvi_fit_rows(codec, n_candidate, shape->dk, shape->dv, 0)};
+    while (w.n > 0 && w.first + w.n <= n_candidate / 2) {
+        w.first += w.n;
+        w.n = fvi_fit_rows(codec, n_candidate, shape->dk, shape->dv, w.first);
+    }
+    return w;
+}
+
+/* A walk over every stride-th candidate of a window. */
+typedef struct walk {
+    fvi_kv_rows rows;
+    uint32_t token, seen; /* tokens and candidates that were passed */
+} walk;
+
+/* Decodes the next ones into the sample, which then has as many; false: there are none. */
+static bool next_rows(const measuring *self, window w, uint32_t stride, walk *at, sample *s)
+{
+    const fvi_kv_shape *shape = &at->rows.shape;
+    bool vision_only = has_vision(self->modality, self->n_token);
+    s->n = 0;
+    for (; at->token < self->n_token && s->n < FVI_DISTORTION_ROWS; at->token++, at->rows.row++) {
+        if (fvi_kv_rows_ready(&at->rows, 1) == 0) {
+            break;
+        }
+        if (vision_only && self->modality[at->token] != FOVEA_MODALITY_VISION) {
+            continue;
+        }
+        if (at->seen >= w.first && at->seen < w.first + w.n && (at->seen - w.first) % stride == 0) {
+            shape->codec->decode(at->rows.piece.data, at->rows.piece.n_row, shape->dk, shape->dv,
+                                 at->rows.row, 1, s->k + (size_t)s->n * shape->dk, shape->dk,
+                                 s->v + (size_t)s->n * shape->dv, shape->dv);
+            s->n++;
+        }
+        at->seen++;
+    }
+    return s->n > 0;
+}
+
+static void fit_window(const measuring *self, const fvi_kv_rows *rows, window w, fvi_row_fit *fit,
+                       sample *s)
+{
+    const fvi_kv_shape *shape = &rows->shape;
+    fvi_row_fit_in(fit, s->fit, shape->dk, shape->dv);
+    for (uint32_t pass = 0; pass < 2; pass++) {
+        walk at = {.rows = *rows};
+        while (next_rows(self, w, 1, &at, s)) {
+            (pass == 0 ? fvi_row_fit_add : fvi_row_fit_span)(fit, s->n, s->k, shape->dk, s->v,
+                                                             shape->dv);
+        }
+        if (pass == 0) {
+            fvi_row_fit_solve(fit);
+        }
+    }
+}
+
+/* The errors of the kinds that are fitted, of a list whose rows begin at `rows`. */
+static void measure_fitted(measuring *self, const fvi_kv_rows *rows, double *out)
+{
+    const fvi_kv_shape *shape = &rows->shape;
+    sample *s = &self->sample;
+    fvi_row_fit fit;
+    window fitted = {.n = 0}; /* what the fit is of */
+    for (uint32_t c = 0; c < self->n_codec; c++) {
+        const fvi_codec *codec = self->codecs[c];
+        window w = window_of(codec, self->n_candidate, shape);
+        if (w.n == 0) {
+            continue;
+        }
+        if (w.first != fitted.first || w.n != fitted.n) {
+            walk at = {.rows = *rows};
+            fit_window(self, rows, w, &fit, s);
+            next_rows(self, w, (w.n + FVI_DISTORTION_ROWS - 1) / FVI_DISTORTION_ROWS, &at, s);
+            fitted = w;
+        }
+        codec->settle(&fit, s->run, self->n_candidate, shape->dk, shape->dv, w.first);
+        out[c] = error_of(codec, shape, s, self->n_candidate, w.first);
+    }
+}
+
 /* A layer that lies as it was written. */
 static void measure_layer(const fvi_kv_seq *seq, uint32_t layer, measuring *self, double *out)
 {
@@ -168,13 +268,18 @@ static void measure_layer(const fvi_kv_seq *seq, uint32_t layer, measuring *self
     fvi_kv_shape base = fvi_kv_block_shape(seq->geom, block, layer, 0);
     fvi_kv_cursor at = fvi_kv_block_start(seq->pool, seq->geom, block, layer);
     for (uint32_t head = 0; head < seq->geom->layers[layer].n_kv_head; head++) {
+        double *own = out + (size_t)head * FOVEA_N_KIND;
         fvi_kv_rows rows = fvi_kv_rows_of(seq->pool, at, base, self->n_token);
+        const fvi_kv_rows begin = rows;
         read_rows(self->modality, self->n_token, &rows, self->n_candidate, self->stride,
                   &self->sample);
         at = rows.at;
         for (uint32_t c = 0; c < self->n_codec; c++) {
-            out[(size_t)head * FOVEA_N_KIND + c] = error_of(self->codecs[c], &base, &self->sample);
+            if (window_of(self->codecs[c], self->n_candidate, &base).n == 0) {
+                own[c] = error_of(self->codecs[c], &base, &self->sample, self->sample.n, 0);
+            }
         }
+        measure_fitted(self, &begin, own);
     }
 }
 
@@ -211,7 +316,7 @@ fovea_status fvi_distortion_measure(const fvi_kv_seq *seq, uint32_t first_layer,
                       .stride = stride,
                       .codecs = codecs,
                       .n_codec = n_codec};
-    fovea_status status = take_sample(seq, &self.sample);
+    fovea_status status = take_sample(seq, self.n_candidate, &self.sample);
     for (uint32_t i = 0; i < n_layer && status == FOVEA_OK; i++) {
         uint32_t layer = first_layer + i, n_head = seq->geom->layers[layer].n_kv_head;
         size_t list = fvi_kv_geom_first_list(seq->geom, layer);

@@ -5,6 +5,7 @@
 #include "kvcompress/plan.h"
 
 #include "kvcompress/choose.h"
+#include "kvcompress/codecs.h"
 #include "kvcompress/cut.h"
 #include "kvcompress/distortion.h"
 #include "kvcompress/plan_intent.h"
@@ -28,6 +29,15 @@ static bool is_cut(const fvi_kv_seq *seq, const fvi_recipe *recipe)
 }
 
 /* The intent for the sequence's last turn; geom: the sequence's or one layer of it. */
+/* A run that is fitted and breaks lies as rows of int4 in every piece, many times as long: where there is no hole
+ * for all of a plan, int4 is what is planned with. */
+static bool may_break(const fvi_intent *self, const fvi_kv_pool *pool)
+{
+    const fvi_codec *codec = self->select.recipe->codec[FOVEA_MODALITY_VISION];
+    return codec != NULL && codec->fit_rows != NULL &&
+           !fvi_kv_pool_has_hole(pool, self->target > 0 ? self->target : self->all_bytes);
+}
+
 static fovea_status intend_turn(const fvi_kv_seq *seq, const fvi_kv_geom *geom,
                                 const fvi_recipe *recipe, fvi_intent *self, fovea_error *err)
 {
@@ -49,6 +59,14 @@ static fovea_status intend_turn(const fvi_kv_seq *seq, const fvi_kv_geom *geom,
     self->select.recipe = recipe;
     self->select.granule = fvi_kv_pool_granule(seq->pool);
     FVI_TRY(fvi_intend(self, err));
+    if (may_break(self, seq->pool)) {
+        fvi_recipe *unbroken = &self->unbroken;
+        *unbroken = *recipe;
+        unbroken->codec[FOVEA_MODALITY_VISION] = fvi_codec_of(FOVEA_KIND_INT4);
+        self->select.recipe = unbroken;
+        self->select.kinds = 0;
+        FVI_TRY(fvi_intend(self, err));
+    }
     self->keep_all = self->keep_all || !is_cut(seq, recipe);
     return FOVEA_OK;
 }
@@ -473,8 +491,9 @@ static size_t scattered_bytes(const fvi_intent *self, size_t n_bytes)
     double worst = 1;
     for (uint32_t i = 0; fvi_codec_at(i) != NULL; i++) {
         const fvi_codec *codec = fvi_codec_at(i);
-        if (chooses ? fvi_choose_may_use(select->geom, codec)
-                    : (select->kinds >> codec->kind & 1) != 0) {
+        bool may_use = chooses ? fvi_choose_may_use(select->geom, codec)
+                               : (select->kinds >> codec->kind & 1) != 0;
+        if (may_use && codec->fit_rows == NULL) { /* what is fitted does not break (may_break) */
             fvi_kv_shape shape = fvi_kv_shape_of(select->geom, 0, codec);
             size_t pieces = fvi_kv_run_worst_bytes(&shape, n_row, select->granule);
             worst = FVI_MAX(worst, (double)pieces / (double)fvi_kv_run_bytes(&shape, n_row));

@@ -22,6 +22,7 @@ typedef struct fvi_intent {
     size_t gap;  /* the most by which a selection stays below its target */
     size_t step; /* the most by which one token lengthens a run */
     bool keep_all;
+    fvi_recipe unbroken; /* select.recipe, where the pool has no room for what is fitted */
 } fvi_intent;
 
 /* Expects spans, n_span, n_token, first_turn and of select alloc, geom, recipe and granule. *self holds the floor

@@ -99,7 +99,11 @@ typedef struct fvi_choose_ctx {
                                   FVI_CHOOSE_DROP: none; NULL: 0 for all */
     const double *distortion;  /* [n_list, FOVEA_N_KIND], n_choice of them: relative error of a token so
                                   stored, 0 in choice 0, which every list can have; dropped: 1 */
-    const double *row_bytes;   /* [n_choice] about, falling */
+    const double *row_bytes;   /* [n_choice] about, of one token more, falling but for fitted choices */
+    /* [n_choice] what a list pays, about, for having any token in the choice. > 0: the choice is fitted to what
+     * makes a list's rows alike, so a list has one such choice at most, for tokens of `fitted` modality. */
+    const double *once_bytes;
+    uint8_t fitted;
     uint32_t n_list, n_token, n_choice;
     size_t target;             /* bytes of the whole turn, not to be exceeded */
     /* Bytes of a list's runs when it holds counts[c] tokens of choice c, and of a turn whose lists hold

@@ -224,6 +224,14 @@ static fovea_status check(const fvi_recipe *self, const fovea_recipe *given, fov
             "recipe: budget '%s' has no windows; recent= does not go with it, protect= does",
             self->budget->name);
     }
+    const fvi_codec *text = self->codec[FOVEA_MODALITY_TEXT];
+    if (text != NULL && text->fit_rows != NULL) {
+        return FVI_FAIL(
+            err, FOVEA_ERR_ARG,
+            "recipe: text=%s does not go with text: it is fitted to what the tokens of an image "
+            "have in common; vision=%s does",
+            text->name, text->name);
+    }
     FVI_TRY(check_mergers(self, err));
     FVI_TRY(fvi_recipe_check_recall(self, err));
     return fvi_recipe_check_revise(self, err);

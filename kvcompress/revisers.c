@@ -41,7 +41,8 @@ fovea_status fvi_recipe_check_recall(const fvi_recipe *recipe, fovea_error *err)
     }
     for (uint32_t m = 0; m < FOVEA_N_MODALITY; m++) {
         const fvi_codec *codec = recipe->codec[m];
-        if (codec != NULL && codec->codes.bits != 0 && !lies_per_token(codec)) {
+        if (codec != NULL &&
+            (codec->fit_rows != NULL || (codec->codes.bits != 0 && !lies_per_token(codec)))) {
             return FVI_FAIL(
                 err, FOVEA_ERR_ARG,
                 "recipe: %s does not go with recall=: it cannot be cut into pages of %d tokens",

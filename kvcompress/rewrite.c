@@ -1,8 +1,11 @@
 /* rewrite.c - rows of a layer in another form: what stays in a plain kind is copied bit by bit, other rows
- * are decoded and encoded in groups, those that the codec asks for. A list whose evicted tokens are merged
+ * are decoded and encoded in groups, those that the codec asks for, once it is fitted to them if it
+ * wants that. A list whose evicted tokens are merged
  * is decoded whole first and encoded from there: rows that merging leaves alone get the bits they would have
  * had. Called by plan_apply.c and cut.c. */
 #include "kvcompress/rewrite.h"
+
+#include "kvcompress/row_fit.h"
 
 #define GROUP FVI_CODEC_ROWS /* rows decoded at a time, at most */
 
@@ -15,6 +18,7 @@ typedef struct rewrite {
     uint8_t *held;       /* [n_token] which of `from` has the token, FVI_KV_DROP: none */
     uint32_t n_token;
     float *k, *v;                 /* [GROUP, dk], [GROUP, dv] */
+    void *fit;                    /* fvi_row_fit_bytes */
     const fvi_merge_work *merged; /* all rows of the list; NULL: they are read from `from` */
 } rewrite;
 
@@ -63,31 +67,71 @@ static void read_row(const rewrite *self, const fvi_kv_rows *rows, uint32_t toke
     }
 }
 
+/* Reads the next rows of `kind`, n at most, from token *at on; returns how many there were. */
+static uint32_t read_rows(rewrite *self, uint8_t kind, uint32_t *at, uint32_t n)
+{
+    const fvi_kv_shape *to = &self->to.shape;
+    uint32_t n_read = 0;
+    for (; *at < self->n_token && n_read < n; (*at)++) {
+        if (self->held[*at] == FVI_KV_DROP) {
+            continue;
+        }
+        fvi_kv_rows *rows = &self->from[self->held[*at]];
+        if (fvi_kv_rows_ready(rows, 1) == 0) {
+            break;
+        }
+        if (self->kind[*at] == kind) {
+            read_row(self, rows, *at, self->k + (size_t)n_read * to->dk,
+                     self->v + (size_t)n_read * to->dv);
+            n_read++;
+        }
+        rows->row++;
+    }
+    return n_read;
+}
+
+/* Fits the next n rows, which are those from token `at` on, and writes the fit. */
+static void settle_rows(const rewrite *self, uint8_t kind, uint32_t at, uint32_t n)
+{
+    const fvi_kv_shape *to = &self->to.shape;
+    fvi_row_fit fit;
+    fvi_row_fit_in(&fit, self->fit, to->dk, to->dv);
+    for (uint32_t walk = 0; walk < 2; walk++) {
+        rewrite ahead = *self;
+        uint32_t token = at, n_left = n, n_read;
+        while ((n_read = read_rows(&ahead, kind, &token, FVI_MIN(n_left, GROUP))) > 0) {
+            (walk == 0 ? fvi_row_fit_add : fvi_row_fit_span)(&fit, n_read, self->k, to->dk, self->v,
+                                                             to->dv);
+            n_left -= n_read;
+        }
+        if (walk == 0) {
+            fvi_row_fit_solve(&fit);
+        }
+    }
+    to->codec->settle(&fit, self->to.piece.data, self->to.piece.n_row, to->dk, to->dv,
+                      self->to.row);
+}
+
 /* Decodes the rows of `kind` and encodes them anew. */
 static void convert_rows(rewrite *self, uint8_t kind)
 {
     const fvi_kv_shape *to = &self->to.shape;
-    uint32_t n = 0, n_group = next_group(self);
-    for (uint32_t i = 0; i < self->n_token && n_group > 0; i++) {
-        if (self->held[i] == FVI_KV_DROP) {
-            continue;
+    uint32_t at = 0, n_group, n_fitted = 0; /* rows that are fitted and not yet encoded */
+    while ((n_group = next_group(self)) > 0) {
+        if (n_fitted == 0) {
+            n_fitted = fvi_fit_rows(to->codec, self->to.piece.n_row, to->dk, to->dv, self->to.row);
+            if (n_fitted > 0) {
+                settle_rows(self, kind, at, n_fitted);
+            }
         }
-        fvi_kv_rows *rows = &self->from[self->held[i]];
-        if (fvi_kv_rows_ready(rows, 1) == 0) {
+        n_group = n_fitted > 0 ? FVI_MIN(n_group, n_fitted) : n_group;
+        if (read_rows(self, kind, &at, n_group) < n_group) {
             return;
         }
-        if (self->kind[i] == kind) {
-            read_row(self, rows, i, self->k + (size_t)n * to->dk, self->v + (size_t)n * to->dv);
-            n++;
-        }
-        rows->row++;
-        if (n == n_group) {
-            to->codec->encode(self->to.piece.data, self->to.piece.n_row, to->dk, to->dv,
-                              self->to.row, n, self->k, to->dk, self->v, to->dv);
-            self->to.row += n;
-            n = 0;
-            n_group = next_group(self);
-        }
+        to->codec->encode(self->to.piece.data, self->to.piece.n_row, to->dk, to->dv, self->to.row,
+                          n_group, self->k, to->dk, self->v, to->dv);
+        self->to.row += n_group;
+        n_fitted -= FVI_MIN(n_fitted, n_group);
     }
 }
 
@@ -169,7 +213,8 @@ void fvi_kv_rewrite(const fvi_kv_pool *pool, fvi_kv_side from, fvi_kv_side to, c
     rewrite self = {.n_from = fvi_kv_block_n_run(from.block), .n_token = n_token};
     self.k = scratch;
     self.v = self.k + (size_t)GROUP * geom->dk;
-    self.held = (uint8_t *)(self.v + (size_t)GROUP * geom->dv);
+    self.fit = self.v + (size_t)GROUP * geom->dv;
+    self.held = (uint8_t *)self.fit + fvi_row_fit_bytes(geom->dk, geom->dv);
     bool more = fvi_kv_turn_next(&held);
     for (uint32_t head = 0; head < geom->n_kv_head; head++) {
         fvi_merge_work work;
@@ -197,7 +242,9 @@ size_t fvi_kv_rewrite_bytes(const fvi_kv_geom *geom, uint32_t n_token)
 {
     size_t most = 0;
     for (uint32_t layer = 0; layer < geom->n_layer; layer++) {
-        most = FVI_MAX(most, (size_t)geom->layers[layer].dk + geom->layers[layer].dv);
+        const fvi_kv_layer_geom *g = &geom->layers[layer];
+        most = FVI_MAX(most, GROUP * ((size_t)g->dk + g->dv) * sizeof(float) +
+                                 fvi_row_fit_bytes(g->dk, g->dv));
     }
-    return GROUP * most * sizeof(float) + n_token;
+    return most + n_token;
 }

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SCHEMA_REVISION         3
+#define SCHEMA_REVISION         4
 #define MINIMUM_CLIENT_REVISION 1
 #define MAX_PRESETS             32
 

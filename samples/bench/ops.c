@@ -3,6 +3,7 @@
 #include "samples/bench/bench.h"
 
 #include "kvcompress/codecs.h"
+#include "kvcompress/row_fit.h"
 
 #include <stdio.h>
 
@@ -169,12 +170,13 @@ static fovea_status make_attention(bench *self, const fvi_codec *codec, uint32_t
     a->q = bench_floats((size_t)n_row * s->n_head * d);
     a->out = bench_floats((size_t)n_row * s->n_head * d);
     float *rows = bench_floats((size_t)n * d);
+    void *fit = bench_memory(fvi_row_fit_bytes(d, d) + 1);
     bool all = a->data != NULL && a->runs != NULL && a->lists != NULL && a->q != NULL &&
-               a->out != NULL && rows != NULL;
+               a->out != NULL && rows != NULL && fit != NULL;
     for (uint32_t i = 0; all && i < a->n_list; i++) {
         uint8_t *run = a->data + i * bytes;
         if (i == 0) {
-            codec->encode(run, n, d, d, 0, n, rows, d, rows, d);
+            fvi_run_store(codec, run, n, d, d, n, rows, d, rows, d, fit);
         } else {
             memcpy(run, a->data, bytes);
         }
@@ -182,6 +184,7 @@ static fovea_status make_attention(bench *self, const fvi_codec *codec, uint32_t
         a->lists[i] = (fvi_list_view){&a->runs[i], 1, n};
     }
     bench_release(rows);
+    bench_release(fit);
     if (!all) {
         free_attention(a);
         return FOVEA_ERR_NOMEM;

@@ -10,7 +10,14 @@
 #include <math.h>
 
 /* Classes of tokens; CLASS_CODED + i: codes of fvi_coded_index i. */
-enum { CLASS_PLAIN, CLASS_F16, CLASS_CHANNEL, CLASS_CODED, N_CLASS = CLASS_CODED + FVI_N_CODED };
+enum {
+    CLASS_PLAIN,
+    CLASS_F16,
+    CLASS_CHANNEL,
+    CLASS_PCA,
+    CLASS_CODED,
+    N_CLASS = CLASS_CODED + FVI_N_CODED
+};
 
 size_t fvi_chunk_scratch_at(fvi_chunk_scratch *s, float *at, uint32_t group, uint32_t dk,
                             uint32_t dv)
@@ -36,6 +43,10 @@ size_t fvi_chunk_scratch_at(fvi_chunk_scratch *s, float *at, uint32_t group, uin
     FVI_PLACE(channel.factor, int32_t, group * s->channel.factor_stride);
     FVI_PLACE(channel.led, float, 4 * s->channel.factor_stride);
     FVI_PLACE(channel.base, float, group);
+    FVI_PLACE(pca.factor, float, group *FVI_MAX(fvi_pca_most(dk, dv), FVI_PCA_BLOCK));
+    FVI_PLACE(pca.base, float, group);
+    FVI_PLACE(pca.along, float, (size_t)group *fvi_pca_most(dk, dv) * 8);
+    FVI_PLACE(pca.direction, float, d);
 #undef FVI_PLACE
     return n;
 }
@@ -43,7 +54,8 @@ size_t fvi_chunk_scratch_at(fvi_chunk_scratch *s, float *at, uint32_t group, uin
 static uint32_t class_of(const fvi_section *s)
 {
     const fvi_code_layout *codes = &s->run->codec->codes;
-    return s->channel                                   ? CLASS_CHANNEL
+    return s->fitted                                    ? CLASS_PCA
+           : s->channel                                 ? CLASS_CHANNEL
            : codes->bits > 0                            ? CLASS_CODED + fvi_coded_index(codes)
            : s->kind == FOVEA_KIND_F16 && s->d % 8 == 0 ? CLASS_F16
                                                         : CLASS_PLAIN;
@@ -196,7 +208,24 @@ static void widen(const fvi_chunk *c, fvi_piece *piece)
     piece->n = FVI_MIN(piece->run->n_token - piece->first, c->first + c->n - piece->token);
 }
 
-static void score_channels(fvi_chunk *c)
+/* Classes whose runs are taken as they lie, not tile by tile. */
+static bool is_apart(uint32_t class)
+{
+    return class == CLASS_CHANNEL || class == CLASS_PCA;
+}
+
+static fvi_pca_stretch stretch_of(const fvi_chunk *c, const fvi_piece *piece)
+{
+    return (fvi_pca_stretch){.shape = &piece->run->codec->pca,
+                             .run = piece->run->data,
+                             .capacity = piece->run->capacity,
+                             .dk = c->dk,
+                             .dv = c->dv,
+                             .first = piece->first,
+                             .n = piece->n};
+}
+
+static void score_apart(fvi_chunk *c)
 {
     fvi_piece piece = c->start;
     while (fvi_list_next(c->list, FVI_CHUNK, c->first + c->n, &piece)) {
@@ -206,6 +235,11 @@ static void score_channels(fvi_chunk *c)
             fvi_channel_scores_avx2(c->q, c->group, keys, piece.first, piece.n, &c->s.coded,
                                     &c->s.channel, c->s.score + (piece.token - c->first),
                                     FVI_SCORE_ROW);
+        } else if (keys->fitted) {
+            widen(c, &piece);
+            fvi_pca_stretch stretch = stretch_of(c, &piece);
+            fvi_pca_scores_avx2(&stretch, c->q, c->group, &c->s.pca,
+                                c->s.score + (piece.token - c->first), FVI_SCORE_ROW);
         }
     }
 }
@@ -233,7 +267,7 @@ void fvi_chunk_scores(fvi_chunk *c)
         seen |= tile.classes;
         for (uint32_t class = 0; class < N_CLASS; class ++) {
             fvi_token_tile rows;
-            if ((tile.classes >> class & 1) == 0 || class == CLASS_CHANNEL) {
+            if ((tile.classes >> class & 1) == 0 || is_apart(class)) {
                 continue;
             }
             uint64_t members = take_class(c, &tile, class, stride, &rows);
@@ -245,8 +279,8 @@ void fvi_chunk_scores(fvi_chunk *c)
             }
         }
     }
-    if ((seen >> CLASS_CHANNEL & 1) != 0) {
-        score_channels(c);
+    if ((seen >> CLASS_CHANNEL & 1) != 0 || (seen >> CLASS_PCA & 1) != 0) {
+        score_apart(c);
     }
 }
 
@@ -334,7 +368,7 @@ static void add_class(const fvi_chunk *c, fvi_token_tile *tile, uint32_t class, 
     }
 }
 
-static void add_channels(fvi_chunk *c, float *acc, size_t stride)
+static void add_apart(fvi_chunk *c, float *acc, size_t stride)
 {
     fvi_piece piece = c->start;
     while (fvi_list_next(c->list, FVI_CHUNK, c->first + c->n, &piece)) {
@@ -344,6 +378,11 @@ static void add_channels(fvi_chunk *c, float *acc, size_t stride)
             fvi_channel_values_avx2(c->s.score + (piece.token - c->first), FVI_SCORE_ROW, c->group,
                                     values, piece.first, piece.n, &c->s.coded, &c->s.channel, acc,
                                     stride);
+        } else if (values->fitted) {
+            widen(c, &piece);
+            fvi_pca_stretch stretch = stretch_of(c, &piece);
+            fvi_pca_values_avx2(&stretch, c->s.score + (piece.token - c->first), FVI_SCORE_ROW,
+                                c->group, &c->s.pca, acc, stride);
         }
     }
 }
@@ -372,7 +411,7 @@ void fvi_chunk_values(fvi_chunk *c, float *acc, float *rotated, size_t stride)
         at = tile.next;
         seen |= tile.classes;
         for (uint32_t class = 0; class < N_CLASS; class ++) {
-            if ((tile.classes >> class & 1) != 0 && class != CLASS_CHANNEL) {
+            if ((tile.classes >> class & 1) != 0 && !is_apart(class)) {
                 fvi_token_tile rows;
                 take_class(c, &tile, class, row_stride, &rows);
                 add_class(c, &rows, class, c->s.score + (first - c->first), row_stride, acc,
@@ -380,8 +419,8 @@ void fvi_chunk_values(fvi_chunk *c, float *acc, float *rotated, size_t stride)
             }
         }
     }
-    if ((seen >> CLASS_CHANNEL & 1) != 0) {
-        add_channels(c, acc, stride);
+    if ((seen >> CLASS_CHANNEL & 1) != 0 || (seen >> CLASS_PCA & 1) != 0) {
+        add_apart(c, acc, stride);
     }
     if (seen >> CLASS_CODED != 0) {
         add_bases(c, c->s.base, acc, stride);

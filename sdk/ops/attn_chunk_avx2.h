@@ -1,12 +1,13 @@
 /* attn_chunk_avx2.h - scores and weighted values of one chunk of a list for the query heads of a KV head.
  *
  * A chunk is taken tile by tile, by index in the list, and in a tile one class of tokens after another: f16,
- * codes of one width (rotated or not), and the rest, decoded. Runs of codes per channel are taken apart from
- * tiles, group by group. Included by attn_decode_avx2.c. */
+ * codes of one width (rotated or not), and the rest, decoded. Runs of codes per channel and those by components
+ * are taken apart from tiles, group by group and part by part. Included by attn_decode_avx2.c. */
 #ifndef FOVEA_OPS_ATTN_CHUNK_AVX2_H
 #define FOVEA_OPS_ATTN_CHUNK_AVX2_H
 
 #include "sdk/ops/attn_channel_avx2.h"
+#include "sdk/ops/attn_pca_avx2.h"
 
 #define FVI_SCORE_ROW                                                                              \
     (FVI_CHUNK + 16) /* rows that do not all fall into the same lines of a cache */
@@ -35,6 +36,7 @@ typedef struct fvi_chunk_scratch {
     uint8_t *zeros;     /* a row of codes or f16 */
     fvi_coded_scratch coded;
     fvi_channel_scratch channel;
+    fvi_pca_scratch pca;
 } fvi_chunk_scratch;
 
 typedef struct fvi_chunk {

@@ -1,7 +1,8 @@
 /* attn_decode.c - the choice of a kernel for decode rows (attn_decode.h).
  *
  * The AVX-512 kernel multiplies codes of 8 and 4 bits per token and of 4 and 2 bits per channel, given VNNI; other
- * codes it would decode first, which costs more than the AVX2 kernel, that multiplies all of them. */
+ * codes, and principal components, it would decode first, which costs more than the AVX2 kernel, that multiplies all
+ * of them. */
 #include "sdk/ops/attn_decode.h"
 
 #include <fovea/engine.h>
@@ -24,7 +25,7 @@ fvi_decode_kernel fvi_decode_kernel_of(const fvi_codec *codec, uint32_t dk, uint
 {
     bool avx2 = (features & FOVEA_CPU_AVX2) != 0;
     if ((features & FOVEA_CPU_AVX512) != 0 &&
-        (!avx2 || avx512_takes(&codec->codes, dk, dv, features))) {
+        (!avx2 || (codec->fit_rows == NULL && avx512_takes(&codec->codes, dk, dv, features)))) {
         return FVI_DECODE_AVX512;
     }
     return avx2 ? FVI_DECODE_AVX2 : FVI_DECODE_REFERENCE;

@@ -1,6 +1,8 @@
 /* attn_section.c - where K and V of a run lie (attn_section.h). */
 #include "sdk/ops/attn_section.h"
 
+#include "sdk/ops/pca.h"
+
 /* The kind whose rows those of a section per token and without rotation are. */
 static fovea_kind row_kind(const fvi_code_layout *codes)
 {
@@ -17,7 +19,8 @@ fvi_section fvi_section_of(const fvi_run_view *run, uint32_t dk, uint32_t dv, bo
                      .dk = dk,
                      .dv = dv,
                      .values = values,
-                     .kind = run->codec->kind};
+                     .kind = run->codec->kind,
+                     .fitted = fvi_pca_lies(&run->codec->pca, run->capacity, dk, dv)};
     if (codes->bits > 0) {
         fvi_code_sections at = fvi_code_sections_of(codes, run->capacity, dk, dv);
         s.codes = run->data + (values ? at.v : at.k);

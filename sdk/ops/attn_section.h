@@ -13,6 +13,7 @@ typedef struct fvi_section {
     uint32_t d, groups;
     uint32_t dk, dv;
     bool values;
+    bool fitted;  /* the run lies by components (pca.h) */
     bool channel; /* codes and affine are those of a run per channel (sdk/ops/codec.h) */
     fovea_kind
         kind; /* INT8, INT4 or INT2 for all codes that lie so, whatever the codec is called */

@@ -18,6 +18,7 @@
  *                               V words [ceil(n / per), dv] of consecutive tokens
  *               affine: [groups of tokens, d, 2] f16
  *   -kivi:      K as -chan, V per token
+ *   pca-:       by principal components of the run's rows: sdk/ops/pca.h
  *
  * A run per channel is divided evenly into max(1, n / 64) groups on multiples of 16 tokens, so a group has
  * 64 to 127 of them, or all of a shorter run; below fvi_channel_least(dk, dv) tokens the run lies per token,
@@ -44,15 +45,33 @@ typedef struct fvi_code_layout {
     bool rotated;
 } fvi_code_layout;
 
+/* How a kind of principal components lies (pca.h). */
+typedef struct fvi_pca_shape {
+    uint8_t bits_of_16;     /* of a row, for each 16 of its dk + dv channels; 0: no such kind */
+    uint8_t slots_of_32;    /* components, for each 32 of them */
+    uint8_t direction_bits; /* of a channel of a direction: 8, 4 */
+} fvi_pca_shape;
+
+struct fvi_row_fit; /* kvcompress/row_fit.h */
+
+#define FVI_FIT_WIDEST 512 /* channels; wider rows are not fitted */
+
 typedef struct fvi_codec {
     const char *name; /* as recipes spell it */
     fovea_kind kind;
     fvi_code_layout codes; /* bits 0: no codes */
+    fvi_pca_shape pca;
     /* Bytes of a run; exact, without rounding; never falls as the capacity grows. */
     size_t (*bytes)(uint32_t capacity, uint32_t dk, uint32_t dv);
     /* How many rows from `first` on, where a group begins, encode needs in one call; 0 or the whole
      * pointer NULL: any number. At most FVI_CODEC_ROWS. */
     uint32_t (*encode_rows)(uint32_t capacity, uint32_t dk, uint32_t dv, uint32_t first);
+    /* Kinds that are fitted to rows before any of them is encoded: how many rows from `first` on, where they
+     * begin, have a fit of their own (0: a run of that length has none), and what writes a fit, solved and spanned,
+     * into the run. NULL: no such kind. */
+    uint32_t (*fit_rows)(uint32_t capacity, uint32_t dk, uint32_t dv, uint32_t first);
+    void (*settle)(const struct fvi_row_fit *fit, uint8_t *run, uint32_t capacity, uint32_t dk,
+                   uint32_t dv, uint32_t first);
     /* Writes rows first..first+n-1. */
     void (*encode)(uint8_t *run, uint32_t capacity, uint32_t dk, uint32_t dv, uint32_t first,
                    uint32_t n, const float *k /* [n, dk], rows k_stride floats apart */,

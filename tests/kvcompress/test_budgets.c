@@ -371,6 +371,7 @@ static size_t spent(const float *scores, size_t target)
 {
     static const uint8_t always[40] = {0};
     static const double distortion[FOVEA_N_KIND] = {0, 0.1}, row_bytes[2] = {100, 15};
+    static const double once_bytes[2] = {0};
     uint8_t modality[40];
     memset(modality, FOVEA_MODALITY_VISION, sizeof modality);
     const fvi_choose_ctx ctx = {.alloc = &fvi_alloc_default,
@@ -379,6 +380,7 @@ static size_t spent(const float *scores, size_t target)
                                 .always = always,
                                 .distortion = distortion,
                                 .row_bytes = row_bytes,
+                                .once_bytes = once_bytes,
                                 .n_list = 1,
                                 .n_token = 40,
                                 .n_choice = 2,
@@ -417,16 +419,70 @@ static void test_distortion_spends(void **state)
     assert_int_equal(spent(scores, 4000), 4000);
 }
 
+#define N_ALIKE 60
+
+/* Choice 0: 100 bytes a token, 1: 30, 2: fitted, 4 and 200 for having any. */
+static size_t fitted_bytes(const void *user, uint32_t list, const uint32_t *counts)
+{
+    (void)user;
+    (void)list;
+    return 100 * counts[0] + 30 * counts[1] + 4 * counts[2] + (counts[2] > 0 ? 200 : 0);
+}
+
+/* What is fitted is for vision tokens, once for a list, and only where all of them together are worth what it
+ * costs once: of two lists that differ in how well it fits, the better one gets it first. */
+static void test_distortion_fits(void **state)
+{
+    (void)state;
+    static const uint8_t always[N_ALIKE] = {0};
+    static const double distortion[2 * FOVEA_N_KIND] = {
+        [1] = 0.05, [2] = 0.6, [FOVEA_N_KIND + 1] = 0.05, [FOVEA_N_KIND + 2] = 0.1};
+    static const double row_bytes[3] = {100, 30, 4}, once_bytes[3] = {0, 0, 200};
+    uint8_t modality[N_ALIKE], choice[2 * N_ALIKE];
+    float scores[2 * N_ALIKE];
+    for (uint32_t t = 0; t < N_ALIKE; t++) {
+        modality[t] = t < 4 ? FOVEA_MODALITY_TEXT : FOVEA_MODALITY_VISION;
+        scores[t] = scores[N_ALIKE + t] = 1;
+    }
+    for (size_t target = 300; target < 6000; target += 50) {
+        const fvi_choose_ctx ctx = {.alloc = &fvi_alloc_default,
+                                    .scores = scores,
+                                    .modality = modality,
+                                    .always = always,
+                                    .distortion = distortion,
+                                    .row_bytes = row_bytes,
+                                    .once_bytes = once_bytes,
+                                    .fitted = FOVEA_MODALITY_VISION,
+                                    .n_list = 2,
+                                    .n_token = N_ALIKE,
+                                    .n_choice = 3,
+                                    .target = target,
+                                    .list_bytes = fitted_bytes,
+                                    .turn_bytes = plain_turn};
+        assert_int_equal(recipe_of("fovea:bytes=5%").budget->choose(&ctx, choice), FOVEA_OK);
+        uint32_t counts[2][3] = {{0}};
+        for (uint32_t i = 0; i < 2 * N_ALIKE; i++) {
+            if (choice[i] != FVI_CHOOSE_DROP) {
+                counts[i / N_ALIKE][choice[i]]++;
+                assert_true(choice[i] != 2 || modality[i % N_ALIKE] == FOVEA_MODALITY_VISION);
+            }
+        }
+        size_t n_bytes = fitted_bytes(NULL, 0, counts[0]) + fitted_bytes(NULL, 1, counts[1]);
+        assert_true(n_bytes <= target && n_bytes + 100 > target);
+        /* 56 tokens for 424 bytes, when text has its 240: none is dropped there before the other list has any */
+        assert_true(target < 700 || counts[1][0] + counts[1][1] + counts[1][2] == N_ALIKE);
+        assert_true(target < 700 || target > 2000 || counts[1][2] > N_ALIKE / 2);
+        assert_true(target > 600 || counts[0][2] == 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_distortion_spends),
-        cmocka_unit_test(test_exact_sums),
-        cmocka_unit_test(test_pyramid),
-        cmocka_unit_test(test_entropy),
-        cmocka_unit_test(test_cake),
-        cmocka_unit_test(test_prefix_threshold),
-        cmocka_unit_test(test_adakv_counts),
+        cmocka_unit_test(test_distortion_spends), cmocka_unit_test(test_distortion_fits),
+        cmocka_unit_test(test_exact_sums),        cmocka_unit_test(test_pyramid),
+        cmocka_unit_test(test_entropy),           cmocka_unit_test(test_cake),
+        cmocka_unit_test(test_prefix_threshold),  cmocka_unit_test(test_adakv_counts),
         cmocka_unit_test(test_adakv_gain),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

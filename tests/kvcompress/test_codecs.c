@@ -1,5 +1,7 @@
 /* test_codecs.c - every kind: exact bytes, error bounds from the written-down formula, layouts, hostile
  * values, rows written one by one or group by group. */
+#include "tests/kvcompress/fit_run.h"
+
 #include "kvcompress/codecs.h"
 #include "sdk/base/dtype.h"
 
@@ -195,6 +197,9 @@ static void test_round_trip(void **state)
     for (uint32_t i = 0; fvi_codec_at(i) != NULL; i++) {
         const fvi_codec *codec = fvi_codec_at(i);
         assert_ptr_equal(fvi_codec_of(codec->kind), codec);
+        if (codec->fit_rows != NULL) {
+            continue; /* test_pca */
+        }
         for (uint32_t round = 0; round < 60; round++) {
             uint32_t dk = 1 + (uint32_t)(uniform() * MAX_D), dv = 1 + (uint32_t)(uniform() * MAX_D);
             uint32_t n = 1 + (uint32_t)(uniform() * MAX_TOKEN);
@@ -242,6 +247,15 @@ static void test_row_by_row(void **state)
     }
 }
 
+/* A fit that was written into `from` into `to`, whose codes are to follow. */
+static void settle_alike(const fvi_codec *codec, uint8_t *to, const uint8_t *from, uint32_t n,
+                         uint32_t dk, uint32_t dv)
+{
+    if (fvi_fit_rows(codec, n, dk, dv, 0) > 0) {
+        memcpy(to, from, codec->bytes(n, dk, dv));
+    }
+}
+
 /* Group by group, in any order, gives the same bytes as all rows at once; rows read back one by one. */
 static void test_group_by_group(void **state)
 {
@@ -255,7 +269,8 @@ static void test_group_by_group(void **state)
             fill(in.v, FVI_COUNT(in.v), 2, 0);
             memset(run, 0x11, sizeof run);
             memset(other, 0xee, sizeof other);
-            codec->encode(run, n, dk, dv, 0, n, in.k, MAX_D, in.v, MAX_D);
+            store_run(codec, run, n, dk, dv, n, in.k, MAX_D, in.v, MAX_D);
+            settle_alike(codec, other, run, n, dk, dv);
             for (uint32_t first = 0, n_row; first < n; first += n_row) {
                 n_row = codec->encode_rows != NULL ? codec->encode_rows(n, dk, dv, first) : 0;
                 assert_true(n_row <= FVI_CODEC_ROWS && n_row <= n - first);
@@ -288,7 +303,9 @@ static void test_bytes_never_fall(void **state)
             assert_int_equal(codec->bytes(0, dk, dv), 0);
             for (uint32_t n = 1; n < 700; n++) {
                 size_t n_bytes = codec->bytes(n, dk, dv);
-                assert_int_equal(n_bytes, expected_bytes(codec->kind, n, dk, dv));
+                if (codec->fit_rows == NULL) {
+                    assert_int_equal(n_bytes, expected_bytes(codec->kind, n, dk, dv));
+                }
                 if (n_bytes < codec->bytes(n - 1, dk, dv)) {
                     fail_msg("%s %u x %u: %u rows take less than %u", codec->name, dk, dv, n,
                              n - 1);

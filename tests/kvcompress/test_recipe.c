@@ -289,6 +289,10 @@ static void test_round_trip(void **state)
 static const struct {
     const char *text, *word;
 } refused[] = {
+    {"text=pca-8", "pca-8"},
+    {"vl-cache:bytes=10%,kind=pca-16", "pca-16"},
+    {"while=h2o,cap=64,evicted=pca-8", "pca-8"},
+    {"quest:attend=64,vision=pca-8", "pca-8"},
     {"vlcache:keep=0.1", "vlcache"},
     {"vl-cache", "keep="},
     {"random", "keep="},

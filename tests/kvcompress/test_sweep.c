@@ -184,6 +184,7 @@ static void any_recipe(rng *r, char *out, size_t size)
     size_t n = (size_t)snprintf(out, size, "score=%s,budget=%s,", pick(r, "scores"), budget);
     if (strcmp(budget, "distortion") != 0) {
         const char *vision = pick(r, "kinds"), *text = pick(r, "kinds");
+        text = strncmp(text, "pca-", 4) == 0 ? "f32" : text; /* refused */
         snprintf(out + n, size - n, "vision=%s,text=%s,%s",
                  strcmp(vision, "f32") == 0 ? "int4" : vision,
                  strcmp(text, "f32") == 0 ? "int8" : text, more[rng_below(r, FVI_COUNT(more))]);

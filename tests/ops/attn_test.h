@@ -5,6 +5,8 @@
 #ifndef FOVEA_TESTS_OPS_ATTN_TEST_H
 #define FOVEA_TESTS_OPS_ATTN_TEST_H
 
+#include "tests/kvcompress/fit_run.h"
+
 #include "tests/ops/ops_test.h"
 
 #include "kvcompress/codecs.h"
@@ -38,10 +40,11 @@ static inline void divide(cache *c, uint64_t *seed, uint32_t mean)
             n++;
         }
         const fvi_codec *codec = fvi_codec_of(c->kinds[first]);
-        uint32_t capacity = n + (codec->codes.k_channel ? 0 : random_below(seed, 3));
+        uint32_t capacity =
+            n + (codec->codes.k_channel || codec->fit_rows != NULL ? 0 : random_below(seed, 3));
         uint8_t *data = must_alloc(codec->bytes(capacity, c->dk, c->dv));
-        codec->encode(data, capacity, c->dk, c->dv, 0, n, c->k + (size_t)first * c->dk, c->dk,
-                      c->v + (size_t)first * c->dv, c->dv);
+        store_run(codec, data, capacity, c->dk, c->dv, n, c->k + (size_t)first * c->dk, c->dk,
+                  c->v + (size_t)first * c->dv, c->dv);
         codec->decode(data, capacity, c->dk, c->dv, 0, n, c->k_seen + (size_t)first * c->dk, c->dk,
                       c->v_seen + (size_t)first * c->dv, c->dv);
         c->runs[c->list.n_run++] = (fvi_run_view){data, codec, n, capacity};
@@ -57,9 +60,9 @@ enum { MIX_TOKEN = FOVEA_N_KIND, MIX_ALL };
 static inline cache make_cache(uint64_t *seed, uint32_t n, uint32_t dk, uint32_t dv, uint32_t kind)
 {
     static const fovea_kind mixed[] = {
-        FOVEA_KIND_F16,       FOVEA_KIND_INT8,     FOVEA_KIND_INT4,      FOVEA_KIND_INT2,
-        FOVEA_KIND_INT4_ROT,  FOVEA_KIND_INT2_ROT, FOVEA_KIND_INT4_CHAN, FOVEA_KIND_INT2_CHAN,
-        FOVEA_KIND_INT4_KIVI, FOVEA_KIND_INT2_KIVI};
+        FOVEA_KIND_F16,       FOVEA_KIND_INT8,      FOVEA_KIND_INT4,      FOVEA_KIND_INT2,
+        FOVEA_KIND_INT4_ROT,  FOVEA_KIND_INT2_ROT,  FOVEA_KIND_INT4_CHAN, FOVEA_KIND_INT2_CHAN,
+        FOVEA_KIND_INT4_KIVI, FOVEA_KIND_INT2_KIVI, FOVEA_KIND_PCA_8};
     uint32_t n_mixed = kind == MIX_ALL ? FVI_COUNT(mixed) : 6;
     cache c = {.n = n, .dk = dk, .dv = dv};
     c.k = random_floats(seed, (size_t)n * dk, 1);

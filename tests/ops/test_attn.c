@@ -93,6 +93,8 @@ static void test_decode(void **state)
                                      FOVEA_KIND_INT2_KIVI,
                                      FOVEA_KIND_INT4_ROT,
                                      FOVEA_KIND_INT2_ROT,
+                                     FOVEA_KIND_PCA_16,
+                                     FOVEA_KIND_PCA_4,
                                      MIX_TOKEN,
                                      MIX_ALL};
     uint64_t seed = 11;

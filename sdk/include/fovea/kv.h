@@ -26,7 +26,10 @@
  *                       int4-chan, int2-chan: per channel and 64 to 127 tokens, and per token where a list
  *                         keeps fewer than 32 of the kind: the least error for vision tokens;
  *                       int4-kivi, int2-kivi: keys per channel, values per token;
- *                       int4-rot, int2-rot: per token, rotated before
+ *                       int4-rot, int2-rot: per token, rotated before;
+ *                       pca-32, -16, -12, -8, -6, -4: so many bits for 16 values, vision only: about 256 tokens
+ *                         at a time (an image) by the principal components that they have in common, the bits
+ *                         where the variance is; and as int4 where a list keeps too few for that to be less
  *   recent=F          share of each list's budget that always goes to the latest tokens (default 0.1)
  *   protect=all|none|N
  *                     tokens that are always kept beside the prompt's first one: all, or the latest N

@@ -30,7 +30,13 @@ typedef enum fovea_kind {
     FOVEA_KIND_INT2_KIVI = 8,
     FOVEA_KIND_INT4_ROT = 9, /* per token, rotated before */
     FOVEA_KIND_INT2_ROT = 10,
-    FOVEA_N_KIND = 11,
+    FOVEA_KIND_PCA_32 = 11, /* by principal components of an image's tokens, 32 bits for 16 values */
+    FOVEA_KIND_PCA_16 = 12,
+    FOVEA_KIND_PCA_12 = 13,
+    FOVEA_KIND_PCA_8 = 14,
+    FOVEA_KIND_PCA_6 = 15,
+    FOVEA_KIND_PCA_4 = 16,
+    FOVEA_N_KIND = 17,
 } fovea_kind;
 
 #define FOVEA_KIND_DROPPED 0xff /* where a kind is told per token: the token is not kept */

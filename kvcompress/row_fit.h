@@ -1,0 +1,78 @@
+/* row_fit.h - what the rows of a run have in common: their means, directions of variance and ranges along them.
+ *
+ * Three walks over the rows, each in any pieces:
+ *     fvi_row_fit_in, fvi_row_fit_add ..          moments
+ *     fvi_row_fit_solve, fvi_row_fit_span ..      directions (LAPACK), then the range of the rows along each
+ *     codec->settle, codec->encode ..             any codec that is fitted (codec_pca.c)
+ * so one fit serves all kinds. Values beyond f16 are clipped to it; a NaN counts as the lowest.
+ *
+ * Called by rewrite.c and distortion.c. Threads: one at a time. */
+#ifndef FOVEA_KVCOMPRESS_ROW_FIT_H
+#define FOVEA_KVCOMPRESS_ROW_FIT_H
+
+#include "sdk/ops/codec.h"
+
+/* What the squared error of keys, relative to their spread, counts beside that of values, relative to their
+ * square; of 1 and 0.3 the better one on tuning scenes. */
+#define FVI_KEY_WEIGHT 0.3f
+
+/* Of keys or of values. */
+typedef struct fvi_row_axes {
+    uint32_t d;
+    float *shift;      /* [d] the first row: moments are of what differs from it */
+    float *mean;       /* [d] sum of that, then the mean row */
+    float *axis;       /* [d, d] sums of products, then directions, one a row, falling variance */
+    float *variance;   /* [d] along each, over all rows */
+    float *low, *high; /* [d] range of the rows along each, about the mean */
+    double square;     /* mean squared length of a row */
+} fvi_row_axes;
+
+typedef struct fvi_row_fit {
+    fvi_row_axes side[2]; /* keys, values */
+    uint32_t n;           /* rows that were added */
+    float *rows;          /* some rows, less a mean */
+    float *work;          /* of the solver */
+    size_t n_work;
+} fvi_row_fit;
+
+/* Rows from `first` on that have a fit of their own, 0: none. */
+static inline uint32_t fvi_fit_rows(const fvi_codec *codec, uint32_t capacity, uint32_t dk,
+                                    uint32_t dv, uint32_t first)
+{
+    return codec->fit_rows != NULL ? codec->fit_rows(capacity, dk, dv, first) : 0;
+}
+
+/* Bytes of a fit of rows so wide, alignment of a float; 0 beyond FVI_FIT_WIDEST. */
+size_t fvi_row_fit_bytes(uint32_t dk, uint32_t dv);
+/* Starts one there. */
+void fvi_row_fit_in(fvi_row_fit *fit, void *memory, uint32_t dk, uint32_t dv);
+void fvi_row_fit_add(fvi_row_fit *fit, uint32_t n, const float *k, size_t k_stride, const float *v,
+                     size_t v_stride);
+/* Directions of what was added. Where the solver fails no direction has variance. */
+void fvi_row_fit_solve(fvi_row_fit *fit);
+void fvi_row_fit_span(fvi_row_fit *fit, uint32_t n, const float *k, size_t k_stride, const float *v,
+                      size_t v_stride);
+
+/* Writes rows 0..n-1 of a run at once, fitted to them where its kind wants that. memory: fvi_row_fit_bytes. Called
+ * by tests and benches, which fill runs themselves. */
+void fvi_run_store(const fvi_codec *codec, uint8_t *run, uint32_t capacity, uint32_t dk,
+                   uint32_t dv, uint32_t n, const float *k, size_t k_stride, const float *v,
+                   size_t v_stride, void *memory);
+
+/* A product of rows, summed in lanes so that it vectorises. */
+static inline float fvi_dot_lanes(const float *a, const float *b, uint32_t d)
+{
+    float sum[8] = {0};
+    uint32_t c = 0;
+    for (; c + 8 <= d; c += 8) {
+        for (uint32_t i = 0; i < 8; i++) {
+            sum[i] += a[c + i] * b[c + i];
+        }
+    }
+    for (uint32_t i = 0; c < d; c++, i++) {
+        sum[i] += a[c] * b[c];
+    }
+    return ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
+}
+
+#endif
