@@ -87,13 +87,6 @@ static void store_f16(uint8_t *at, float x)
     memcpy(at, &half, sizeof half);
 }
 
-static float load_f16(const uint8_t *at)
-{
-    uint16_t half;
-    memcpy(&half, at, sizeof half);
-    return fvi_f16_to_f32(half);
-}
-
 static void store_direction(const fvi_pca_shape *shape, const fvi_pca_layout *at, uint8_t *run,
                             uint32_t slot, const float *axis, uint32_t d)
 {
@@ -104,7 +97,7 @@ static void store_direction(const fvi_pca_shape *shape, const fvi_pca_layout *at
     float levels = shape->direction_bits == 8 ? 127.0f : 7.0f;
     uint8_t *row = run + at->direction + slot * at->direction_bytes;
     store_f16(run + at->scales + (size_t)slot * 6, largest / levels);
-    float unit = load_f16(run + at->scales + (size_t)slot * 6);
+    float unit = fvi_pca_f16(run + at->scales + (size_t)slot * 6);
     float inverse = unit > 0.0f ? 1.0f / unit : 0.0f;
     for (uint32_t c = 0; c < d; c++) {
         float code = axis[c] * inverse + (axis[c] < 0.0f ? -0.5f : 0.5f);
@@ -182,7 +175,7 @@ static size_t code_at(const section *s, uint32_t nth, uint32_t token, uint32_t *
 
 static float mean_of(const section *s, const uint8_t *run, uint32_t c)
 {
-    return load_f16(run + s->mean + (size_t)c * 2);
+    return fvi_pca_f16(run + s->mean + (size_t)c * 2);
 }
 
 static void encode_section(const section *s, uint8_t *run, uint32_t first, uint32_t n,

@@ -29,19 +29,12 @@ static part part_at(const fvi_pca_stretch *s, uint32_t first, bool values)
     return p;
 }
 
-static float load_f16(const uint8_t *at)
-{
-    uint16_t half;
-    memcpy(&half, at, sizeof half);
-    return fvi_f16_to_f32(half);
-}
-
 /* Scale and minimum of a component's codes. */
 static void affine_of(const part *p, uint32_t nth, float *scale, float *min)
 {
     const uint8_t *at = p->data + p->at.scales + (size_t)(p->side.first + nth) * 6;
-    *scale = load_f16(at + 2);
-    *min = load_f16(at + 4);
+    *scale = fvi_pca_f16(at + 2);
+    *min = fvi_pca_f16(at + 4);
 }
 
 /* The codes of a block's 16 tokens of a component; *at moves behind them. */
@@ -85,7 +78,7 @@ static float product(const float *a, const float *b, uint32_t d)
 static void load_mean(const part *p, float *out)
 {
     for (uint32_t c = 0; c < p->d; c++) {
-        out[c] = load_f16(p->mean + (size_t)c * 2);
+        out[c] = fvi_pca_f16(p->mean + (size_t)c * 2);
     }
 }
 

@@ -138,14 +138,19 @@ static inline uint32_t fvi_pca_bits(const fvi_pca_side *side, uint32_t nth)
     return nth < side->n[0] ? 8 : nth < side->n[0] + side->n[1] ? 4 : 2;
 }
 
+static inline float fvi_pca_f16(const uint8_t *at)
+{
+    uint16_t half;
+    memcpy(&half, at, sizeof half);
+    return fvi_f16_to_f32(half);
+}
+
 /* The first d channels of a slot's direction. */
 static inline void fvi_pca_direction(const fvi_pca_shape *shape, const fvi_pca_layout *at,
                                      const uint8_t *part, uint32_t slot, uint32_t d, float *out)
 {
     const uint8_t *row = part + at->direction + slot * at->direction_bytes;
-    uint16_t unit;
-    memcpy(&unit, part + at->scales + (size_t)slot * 6, sizeof unit);
-    float scale = fvi_f16_to_f32(unit);
+    float scale = fvi_pca_f16(part + at->scales + (size_t)slot * 6);
     uint32_t half = (uint32_t)at->direction_bytes, low = FVI_MIN(d, half);
     if (shape->direction_bits == 8) {
         for (uint32_t c = 0; c < d; c++) {

@@ -20,6 +20,7 @@
  *   weight takes what rounding left of the one before, sqrt(2) times as much): 2.1e-5 R
  * Tests allow TOL times 2: twice the mean in the case that AVX-512 likes least; 5e-5 was half of it. */
 #define TOL_ATTN_INT8 2e-4
+#define TOL_ATTN_PCA  2e-5 /* f32 sums along directions, then channels */
 #define TOL_ATTN_INT4 5e-3 /* AVX-512, weights in 8 bits: 0.2 % of the largest of 64 */
 /* AVX2, codes of 4 and 2 bits: queries and weights in one byte. A score is off by u_q |k|_2 / sqrt(12) in the mean,
  * 6e-3 for 64 normal channels (u_q = 2.7 deviations / 127), which is 9 % (4 bits) and 2 % (2 bits) of what the codes
