@@ -118,35 +118,6 @@ static void test_decode(void **state)
     }
 }
 
-/* Parts and blocks of a run by components that chunks of the list cut through: it begins behind a few tokens. */
-static void test_components(void **state)
-{
-    (void)state;
-    uint64_t seed = 77;
-    shape s = shapes[0];
-    s.n = 900;
-    s.dk = 64;
-    s.dv = 64;
-    for (uint32_t level = 0; level < N_ATTN_LEVEL; level++) {
-        fvi_backend *backend = open_level(level, 2);
-        for (uint32_t lead = 1; lead < 40; lead += 13) {
-            cache caches[3];
-            for (uint32_t g = 0; g < s.n_kv_head; g++) {
-                caches[g] = make_cache(&seed, s.n, s.dk, s.dv, FOVEA_KIND_PCA_8);
-                for (uint32_t t = 0; t < lead; t++) {
-                    caches[g].kinds[t] = FOVEA_KIND_F16;
-                }
-                divide(&caches[g], &seed, 1000000);
-            }
-            check_decode(backend, caches, &s, FOVEA_KIND_PCA_8, &seed, 1);
-            for (uint32_t g = 0; g < s.n_kv_head; g++) {
-                free_cache(&caches[g]);
-            }
-        }
-        fvi_backend_close(&backend);
-    }
-}
-
 enum { ROWS = 5 };
 
 /* The same tokens in one, few and many runs give the same bits, in decode, prefill and observe, unless scales
@@ -424,8 +395,7 @@ static void test_choice(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_decode),    cmocka_unit_test(test_components),
-        cmocka_unit_test(test_partition), cmocka_unit_test(test_company),
+        cmocka_unit_test(test_decode),        cmocka_unit_test(test_partition), cmocka_unit_test(test_company),
         cmocka_unit_test(test_prefill),   cmocka_unit_test(test_full),
         cmocka_unit_test(test_choice),
     };
