@@ -20,7 +20,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define N_BISECT 48
+#define N_BISECT 32   /* prices then differ by less than weights in f32 can */
+#define N_CLOSE  32   /* slots that two solutions may differ in to be given out one by one */
 #define LEAST    1e-6 /* of the largest weight, that any token has */
 #define DOUBT    1e-9 /* error that any choice but the base kind has, times its place */
 /* What is lost with a direction is lost in the same way in neighbouring tokens and does not average out. */
@@ -442,6 +443,15 @@ static void spend_last(solver *self)
     }
 }
 
+static size_t n_different(const solver *self)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < (size_t)self->ctx->n_list * self->ctx->n_token; i++) {
+        n += self->low[i] != self->high[i];
+    }
+    return n;
+}
+
 static fovea_status solve(solver *self)
 {
     const fvi_choose_ctx *ctx = self->ctx;
@@ -468,7 +478,7 @@ static fovea_status solve(solver *self)
     if (middle == NULL) {
         return FOVEA_ERR_NOMEM;
     }
-    for (uint32_t i = 0; i < N_BISECT; i++) {
+    for (uint32_t i = 0; i < N_BISECT && n_different(self) > N_CLOSE; i++) {
         double at = (low + high) / 2;
         choose_at(self, at, middle);
         bool is_less = fits(self);

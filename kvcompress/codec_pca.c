@@ -14,7 +14,7 @@
 #include "kvcompress/row_fit.h"
 #include "sdk/ops/pca.h"
 
-#define ROWS 16 /* encoded at a time */
+#define AXES 4 /* components that are decoded at a time */
 
 static const float left_over[] = {1.0f, 0.3f, 0.015f, 0.00006f}; /* with 0, 2, 4, 8 bits */
 static const uint32_t more_bits[] = {2, 2, 4};                   /* to the next of them */
@@ -173,35 +173,57 @@ static size_t code_at(const section *s, uint32_t nth, uint32_t token, uint32_t *
     return s->side.codes + words * 4 + bit / 8;
 }
 
-static float mean_of(const section *s, const uint8_t *run, uint32_t c)
-{
-    return fvi_pca_f16(run + s->mean + (size_t)c * 2);
-}
-
 static void encode_section(const section *s, uint8_t *run, uint32_t first, uint32_t n,
                            const float *x, size_t stride)
 {
-    float rows[ROWS * FVI_FIT_WIDEST], axis[FVI_FIT_WIDEST];
-    for (uint32_t at = 0; at < n; at += ROWS) {
-        uint32_t n_row = FVI_MIN(n - at, (uint32_t)ROWS);
-        for (uint32_t c = 0; c < s->d; c++) {
-            float mean = mean_of(s, run, c);
-            for (uint32_t r = 0; r < n_row; r++) {
-                rows[(size_t)r * s->d + c] = fvi_affine_clip(x[(at + r) * stride + c]) - mean;
-            }
-        }
+    float rows[FVI_ABREAST * FVI_FIT_WIDEST], mean[FVI_FIT_WIDEST], axis[FVI_FIT_WIDEST];
+    for (uint32_t c = 0; c < s->d; c++) {
+        mean[c] = fvi_pca_f16(run + s->mean + (size_t)c * 2);
+    }
+    for (uint32_t at = 0; at < n; at += FVI_ABREAST) {
+        uint32_t n_row = FVI_MIN(n - at, (uint32_t)FVI_ABREAST);
+        fvi_rows_abreast(rows, s->d, n_row, x + at * stride, stride, mean);
         for (uint32_t nth = 0; nth < s->side.n_all; nth++) {
             uint32_t slot = s->side.first + nth, shift;
             uint32_t mask = (1u << fvi_pca_bits(&s->side, nth)) - 1;
             fvi_affine fit = fvi_affine_load(run + s->at.scales + (size_t)slot * 6 + 2);
-            float inverse = fit.scale > 0.0f ? 1.0f / fit.scale : 0.0f;
+            float inverse = fit.scale > 0.0f ? 1.0f / fit.scale : 0.0f, along[FVI_ABREAST];
             fvi_pca_direction(s->shape, &s->at, run, slot, s->d, axis);
+            fvi_along(axis, rows, s->d, along);
             for (uint32_t r = 0; r < n_row; r++) {
-                float along = fvi_dot_lanes(rows + (size_t)r * s->d, axis, s->d);
                 uint8_t *byte = run + code_at(s, nth, first + at + r, &shift);
-                uint32_t code = fvi_affine_code(along, fit.min, inverse, (float)mask);
+                uint32_t code = fvi_affine_code(along[r], fit.min, inverse, (float)mask);
                 *byte = (uint8_t)((*byte & ~(mask << shift)) | code << shift);
             }
+        }
+    }
+}
+
+/* Adds AXES components from the nth on, or as many as there are. */
+static void add_components(const section *s, const uint8_t *run, uint32_t nth, uint32_t first,
+                           uint32_t n, float *x, size_t stride)
+{
+    float axis[AXES][FVI_FIT_WIDEST];
+    fvi_affine fit[AXES];
+    uint32_t n_axis = FVI_MIN(s->side.n_all - nth, (uint32_t)AXES);
+    for (uint32_t i = n_axis; i < AXES; i++) {
+        memset(axis[i], 0, s->d * sizeof(float));
+    }
+    for (uint32_t i = 0; i < n_axis; i++) {
+        uint32_t slot = s->side.first + nth + i;
+        fit[i] = fvi_affine_load(run + s->at.scales + (size_t)slot * 6 + 2);
+        fvi_pca_direction(s->shape, &s->at, run, slot, s->d, axis[i]);
+    }
+    for (uint32_t r = 0; r < n; r++) {
+        float along[AXES] = {0}, *restrict row = x + r * stride;
+        for (uint32_t i = 0; i < n_axis; i++) {
+            uint32_t shift, mask = (1u << fvi_pca_bits(&s->side, nth + i)) - 1;
+            uint32_t code = run[code_at(s, nth + i, first + r, &shift)] >> shift & mask;
+            along[i] = (float)code * fit[i].scale + fit[i].min;
+        }
+        for (uint32_t c = 0; c < s->d; c++) {
+            row[c] += along[0] * axis[0][c] + along[1] * axis[1][c] + along[2] * axis[2][c] +
+                      along[3] * axis[3][c];
         }
     }
 }
@@ -209,25 +231,14 @@ static void encode_section(const section *s, uint8_t *run, uint32_t first, uint3
 static void decode_section(const section *s, const uint8_t *run, uint32_t first, uint32_t n,
                            float *x, size_t stride)
 {
-    float axis[FVI_FIT_WIDEST];
     for (uint32_t c = 0; c < s->d; c++) {
-        float mean = mean_of(s, run, c);
+        float mean = fvi_pca_f16(run + s->mean + (size_t)c * 2);
         for (uint32_t r = 0; r < n; r++) {
             x[r * stride + c] = mean;
         }
     }
-    for (uint32_t nth = 0; nth < s->side.n_all; nth++) {
-        uint32_t slot = s->side.first + nth, shift;
-        uint32_t mask = (1u << fvi_pca_bits(&s->side, nth)) - 1;
-        fvi_affine fit = fvi_affine_load(run + s->at.scales + (size_t)slot * 6 + 2);
-        fvi_pca_direction(s->shape, &s->at, run, slot, s->d, axis);
-        for (uint32_t r = 0; r < n; r++) {
-            uint32_t code = run[code_at(s, nth, first + r, &shift)] >> shift & mask;
-            float along = (float)code * fit.scale + fit.min, *row = x + r * stride;
-            for (uint32_t c = 0; c < s->d; c++) {
-                row[c] += along * axis[c];
-            }
-        }
+    for (uint32_t nth = 0; nth < s->side.n_all; nth += AXES) {
+        add_components(s, run, nth, first, n, x, stride);
     }
 }
 

@@ -9,7 +9,7 @@
 
 #include <lapacke.h>
 
-#define ROWS 4 /* taken at a time */
+#define ROWS 4 /* whose moments are taken at a time */
 
 /* Floats and whole numbers (of the same size) that ssyevd works in, for its vectors too. */
 static size_t work_floats(size_t d)
@@ -42,7 +42,7 @@ static size_t layout(fvi_row_fit *fit, float *at, uint32_t dk, uint32_t dv)
     size_t n = axes_in(&fit->side[0], at, dk);
     n += axes_in(&fit->side[1], at != NULL ? at + n : NULL, dv);
     fit->rows = at != NULL ? at + n : NULL;
-    n += ROWS * d;
+    n += FVI_ABREAST * d;
     fit->work = at != NULL ? at + n : NULL;
     return n + fit->n_work + work_ints(d);
 }
@@ -63,6 +63,17 @@ void fvi_row_fit_in(fvi_row_fit *fit, void *memory, uint32_t dk, uint32_t dv)
         fvi_row_axes *axes = &fit->side[i];
         memset(axes->mean, 0, axes->d * sizeof(float));
         memset(axes->axis, 0, (size_t)axes->d * axes->d * sizeof(float));
+    }
+}
+
+void fvi_rows_abreast(float *rows, uint32_t d, uint32_t n, const float *x, size_t stride,
+                      const float *from)
+{
+    memset(rows, 0, (size_t)FVI_ABREAST * d * sizeof *rows);
+    for (uint32_t r = 0; r < n; r++) {
+        for (uint32_t c = 0; c < d; c++) {
+            rows[(size_t)c * FVI_ABREAST + r] = fvi_affine_clip(x[r * stride + c]) - from[c];
+        }
     }
 }
 
@@ -184,15 +195,15 @@ void fvi_row_fit_solve(fvi_row_fit *fit)
 static void span(fvi_row_axes *axes, float *rows, uint32_t n, const float *x, size_t stride)
 {
     uint32_t d = axes->d;
-    for (uint32_t first = 0; first < n; first += ROWS) {
-        uint32_t n_row = FVI_MIN(n - first, ROWS);
-        take_rows(rows, d, n_row, x + first * stride, stride, axes->mean);
+    float along[FVI_ABREAST];
+    for (uint32_t first = 0; first < n; first += FVI_ABREAST) {
+        fvi_rows_abreast(rows, d, FVI_MIN(n - first, FVI_ABREAST), x + first * stride, stride,
+                         axes->mean);
         for (uint32_t i = 0; i < d; i++) {
-            const float *axis = axes->axis + (size_t)i * d;
-            for (uint32_t r = 0; r < n_row; r++) {
-                float along = fvi_dot_lanes(rows + (size_t)r * d, axis, d);
-                axes->low[i] = along < axes->low[i] ? along : axes->low[i];
-                axes->high[i] = along > axes->high[i] ? along : axes->high[i];
+            fvi_along(axes->axis + (size_t)i * d, rows, d, along);
+            for (uint32_t r = 0; r < FVI_ABREAST; r++) {
+                axes->low[i] = along[r] < axes->low[i] ? along[r] : axes->low[i];
+                axes->high[i] = along[r] > axes->high[i] ? along[r] : axes->high[i];
             }
         }
     }

@@ -30,7 +30,7 @@ typedef struct fvi_row_axes {
 typedef struct fvi_row_fit {
     fvi_row_axes side[2]; /* keys, values */
     uint32_t n;           /* rows that were added */
-    float *rows;          /* some rows, less a mean */
+    float *rows;          /* [FVI_ABREAST * d] some rows, less a mean */
     float *work;          /* of the solver */
     size_t n_work;
 } fvi_row_fit;
@@ -59,20 +59,29 @@ void fvi_run_store(const fvi_codec *codec, uint8_t *run, uint32_t capacity, uint
                    uint32_t dv, uint32_t n, const float *k, size_t k_stride, const float *v,
                    size_t v_stride, void *memory);
 
-/* A product of rows, summed in lanes so that it vectorises. */
-static inline float fvi_dot_lanes(const float *a, const float *b, uint32_t d)
+#define FVI_ABREAST 16 /* rows that lie as columns, side by side: sums over them vectorise */
+
+/* Up to FVI_ABREAST rows less `from`, clipped to f16, as columns; missing ones are zero. */
+void fvi_rows_abreast(float *rows, uint32_t d, uint32_t n, const float *x, size_t stride,
+                      const float *from);
+/* Their products with a direction. rows: [d][FVI_ABREAST] */
+static inline void fvi_along(const float *restrict direction, const float *restrict rows,
+                             uint32_t d, float out[restrict FVI_ABREAST])
 {
-    float sum[8] = {0};
     uint32_t c = 0;
-    for (; c + 8 <= d; c += 8) {
-        for (uint32_t i = 0; i < 8; i++) {
-            sum[i] += a[c + i] * b[c + i];
+    memset(out, 0, FVI_ABREAST * sizeof *out);
+    for (; c + 4 <= d; c += 4, rows += (size_t)4 * FVI_ABREAST) {
+        for (uint32_t i = 0; i < FVI_ABREAST; i++) {
+            out[i] += direction[c] * rows[i] + direction[c + 1] * rows[FVI_ABREAST + i] +
+                      direction[c + 2] * rows[2 * FVI_ABREAST + i] +
+                      direction[c + 3] * rows[3 * FVI_ABREAST + i];
         }
     }
-    for (uint32_t i = 0; c < d; c++, i++) {
-        sum[i] += a[c] * b[c];
+    for (; c < d; c++, rows += FVI_ABREAST) {
+        for (uint32_t i = 0; i < FVI_ABREAST; i++) {
+            out[i] += direction[c] * rows[i];
+        }
     }
-    return ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
 }
 
 #endif
