@@ -1,18 +1,19 @@
 """Draws held-out question sets for fovea-eval: PNG images and JSONL lines.
 
-  make_sets.py FOLDER --sprites SPRITES [--scenes 300] [--name report]
+  make_sets.py FOLDER --sprites SPRITES [--scenes 276] [--name report]
 
-Writes FOLDER/images/*.png and, for mode `same` and mode `next`, one.*.jsonl (one image a prompt),
-four.*.jsonl (four images, asked about one of them) and pages.*.jsonl (pages of text only). A line:
-{"images": [..], "question": "..", "answers": [".."], "kind": ".."}, and in mode `next` also
+Writes FOLDER/images/*.png and, for each mode of fovea-eval, one.MODE.jsonl (one image a prompt),
+four.MODE.jsonl (four images, asked about one of them) and pages.MODE.jsonl (pages of text only). A
+line: {"images": [..], "question": "..", "answers": [".."], "kind": ".."}, and in mode `next` also
 "before": {"question", "answer"}: a caption turn that comes first; the question is then one that
 the caption leaves open. Paths are relative to the JSONL file; lines about the same images follow
-each other, but for further questions of mode `same` at the end of a file: half of the first ones
-have a one-token answer, which fovea-eval leaves out. No line comes twice.
+each other. Answers in mode `same` have two tokens at least: the first one comes before the plan.
 
 --name is the seed: `report` for figures, any other name for tuning recipes. No training seed begins
-with `set/`, so no scene here was trained on. Questions are those that need vision tokens: small
-things, many of a kind, long numbers, lines of a page, one image of four.
+with `set/`, so no scene here was trained on. Questions are those that need vision tokens: many of a
+kind, the outermost of many things, long numbers, lines of a page, one image of four. What any
+tenth of the tokens answers as well (colours, where a thing is) is not asked, nor what the default
+model cannot answer with all of them (the number of a word).
 """
 import argparse
 import json
@@ -28,21 +29,18 @@ import vocabulary  # noqa: E402
 
 SIZE = 256
 LAYOUTS = ("page", "signs", "many", "signs", "page", "many")   # over and over, one a scene
-# kinds asked, by layout. same: long answers; next: what a caption leaves open
+# kinds asked, by layout. same: long answers; next: what a caption leaves open; blind: anything
 KINDS = {
-    "same": {"many": {"caption": 3, "count": 2, "where": 2},
-             "signs": {"list": 3, "read": 4, "color": 1},
-             "page": {"list": 2, "line": 3, "lookup": 3, "key": 1}},
-    "next": {"many": {"where": 4, "corner": 3, "side": 3},
-             "signs": {"read": 6, "list": 2, "color": 2, "where": 2},
-             "page": {"lookup": 5, "line": 3, "key": 2}},
+    "same": {"many": {"caption": 4, "corner": 3, "side": 3},
+             "signs": {"caption": 3, "corner": 1, "side": 2, "read": 1, "list": 2},
+             "page": {"line": 6, "list": 2}},
+    "next": {"many": {"corner": 1, "side": 1},
+             "signs": {"corner": 2, "side": 2, "read": 1, "list": 2},
+             "page": {"line": 4, "key": 4, "list": 1}},
+    "blind": {"many": {"count": 4, "caption": 2, "corner": 2, "side": 2},
+              "signs": {"count": 3, "caption": 2, "read": 2, "list": 2},
+              "page": {"line": 4, "key": 4, "list": 1}},
 }
-
-
-# further questions of mode same, all with long answers: how many an image, group or page
-MORE = {"one": 1, "four": 6, "pages": 2}
-MORE_KINDS = {"many": {"caption": 1, "where": 2}, "signs": {"list": 1, "read": 3},
-              "page": {"list": 1, "line": 3, "lookup": 3}}
 
 
 def is_long(answer):
@@ -51,38 +49,25 @@ def is_long(answer):
 
 
 class Set:
-    """The lines of one set in both modes"""
+    """The lines of one set in all modes"""
 
     def __init__(self, name, seed):
         self.name, self.seed = name, seed
-        self.lines = {"same": {}, "next": {}}   # in the order they came
+        self.lines = {mode: {} for mode in KINDS}   # in the order they came
 
     def ask(self, drawn, images, number):
         """`number` questions a mode about these scenes, dealt over them in turn"""
-        for mode in ("same", "next"):
+        for mode in KINDS:
             rng = scenes.generator("set", self.seed, self.name, images[0], mode)
             asked = [[(i, *found) for found in
                       questions.ask(rng, scene, -(-number // len(drawn)) + 1,
-                                    KINDS[mode][scene.layout])]
+                                    KINDS[mode][scene.layout])
+                      if mode != "same" or is_long(found[2])]
                      for i, scene in enumerate(drawn)]
             dealt = [asked[i][k] for k in range(max(map(len, asked)))
                      for i in range(len(asked)) if k < len(asked[i])]
             for i, kind, question, answer in dealt[:number]:
                 self._add(mode, rng, drawn, images, i, kind, question, answer)
-
-    def ask_more(self, drawn, images, number):
-        """`number` further questions about these scenes in turn, as far as there are that many"""
-        rng = scenes.generator("set", self.seed, self.name, images[0], "more")
-        added = 0
-        for attempt in range(50 * number):
-            if added == number:
-                break
-            i = attempt % len(drawn)
-            kinds, weights = zip(*MORE_KINDS[drawn[i].layout].items())
-            kind = rng.choices(kinds, weights)[0]
-            found = questions.KINDS[kind](rng, drawn[i])
-            if found and is_long(found[1]):
-                added += self._add("same", rng, drawn, images, i, kind, *found)
 
     def _add(self, mode, rng, drawn, images, index, kind, question, answer):
         several = len(drawn) > 1
@@ -94,11 +79,7 @@ class Set:
             first, caption = questions.caption(rng, drawn[before])
             line["before"] = {"question": questions.in_image(first, before) if several else first,
                               "answer": caption}
-        text = json.dumps(line)
-        new = text not in self.lines[mode]
-        if new:
-            self.lines[mode][text] = None
-        return new
+        self.lines[mode][json.dumps(line)] = None
 
     def write(self, folder):
         for mode, lines in self.lines.items():
@@ -128,13 +109,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("folder")
     parser.add_argument("--sprites", default=os.environ.get("SPRITES"))
-    parser.add_argument("--scenes", type=int, default=300, help="images drawn, four a group")
+    parser.add_argument("--scenes", type=int, default=276, help="images drawn, four a group")
     parser.add_argument("--name", default="report", help="seed")
-    parser.add_argument("--one", type=int, default=4, help="questions an image and mode")
-    parser.add_argument("--four", type=int, default=14, help="questions a group and mode")
+    parser.add_argument("--one", type=int, default=6,
+                        help="questions a page and mode; half as many about other scenes")
+    parser.add_argument("--four", type=int, default=18, help="questions a group and mode")
     parser.add_argument("--pages", type=int, default=12, help="questions a page and mode")
-    parser.add_argument("--more", type=int, default=1,
-                        help="further questions with long answers in mode same, times MORE; 0: none")
     options = parser.parse_args()
     if len(vocabulary.FONTS) < len(vocabulary.FONT_FILES):  # fewer would draw other scenes
         parser.error("fonts are missing: apt-get install fonts-dejavu-core fonts-liberation")
@@ -143,13 +123,14 @@ def main():
     pool = draw_pool(options.folder, scenes.Sprites(options.sprites), options.name, options.scenes)
     one, four, pages = (Set(name, options.name) for name in ("one", "four", "pages"))
     single = [([scene], [name]) for name, scene in pool]
-    asked = ((one, single, options.one), (four, groups_of(pool, 4), options.four),
-             (pages, [about for about in single if about[0][0].layout == "page"], options.pages))
-    for question_set, abouts, number in asked:
-        for drawn, names in abouts:
-            question_set.ask(drawn, names, number)
-        for drawn, names in abouts:
-            question_set.ask_more(drawn, names, options.more * MORE[question_set.name])
+    for about in single:
+        is_page = about[0][0].layout == "page"
+        one.ask(*about, options.one if is_page else max(1, options.one // 2))
+        if is_page:
+            pages.ask(*about, options.pages)
+    for drawn, names in groups_of(pool, 4):
+        four.ask(drawn, names, options.four)
+    for question_set in (one, four, pages):
         question_set.write(options.folder)
         sizes = ", ".join(f"{mode} {len(lines)}" for mode, lines in question_set.lines.items())
         print(f"{question_set.name}: {sizes}")
