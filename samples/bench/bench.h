@@ -47,12 +47,17 @@ typedef struct bench_case {
 typedef struct bench_result {
     double seconds, bandwidth; /* bandwidth: bytes/s read by all threads */
     double share;              /* bytes / seconds / bandwidth, round by round */
+    double faster;             /* the first case's seconds / these, round by round */
 } bench_result;
 
 fovea_status bench_open(bench *self, const bench_options *options);
 void bench_close(bench *self);
 /* Runs and prints one line; *result may be NULL. */
 fovea_status bench_measure(bench *self, const bench_case *what, bench_result *result);
+/* The same of n cases, of which every round runs all, one after another: a machine that changes its speed
+ * changes it for all. results [n]; n at most FOVEA_N_KIND. */
+fovea_status bench_measure_all(bench *self, const bench_case *cases, uint32_t n,
+                               bench_result *results);
 /* Prints how much faster one result was than another. */
 void bench_ratio(const bench *self, const char *measure, const char *what, double ratio);
 

@@ -116,34 +116,61 @@ static void print_text(const bench_case *c, const bench_result *r)
     printf("\n");
 }
 
-fovea_status bench_measure(bench *self, const bench_case *what, bench_result *result)
+static void tell(const bench *self, const bench_case *c, const bench_result *r)
 {
-    double seconds[MAX_ROUNDS], bandwidth[MAX_ROUNDS], share[MAX_ROUNDS];
-    uint32_t rounds = FVI_MIN(FVI_MAX(self->options->rounds, 1u), (uint32_t)MAX_ROUNDS);
-    FVI_TRY(what->run(what->arg, &seconds[0])); /* memory is taken, primitives are made */
-    for (uint32_t i = 0; i < rounds; i++) {
-        bandwidth[i] = read_stream(self); /* also leaves the caches without what is timed */
-        int64_t start = fvi_now_ns();
-        seconds[i] = 0;
-        FVI_TRY(what->run(what->arg, &seconds[i]));
-        if (seconds[i] <= 0) {
-            seconds[i] = (double)(fvi_now_ns() - start) * 1e-9;
-        }
-        share[i] = what->bytes / seconds[i] / bandwidth[i];
-    }
-    bench_result r = {.seconds = median(seconds, rounds),
-                      .bandwidth = median(bandwidth, rounds),
-                      .share = median(share, rounds)};
     if (self->options->json) {
-        print_json(self, what, &r);
+        print_json(self, c, r);
     } else {
-        print_text(what, &r);
+        print_text(c, r);
     }
-    fflush(stdout);
-    if (result != NULL) {
-        *result = r;
+}
+
+/* One case in one round. */
+static fovea_status run_once(bench *self, const bench_case *c, double *seconds, double *bandwidth)
+{
+    *bandwidth = read_stream(self); /* also leaves the caches without what is timed */
+    int64_t start = fvi_now_ns();
+    *seconds = 0;
+    FVI_TRY(c->run(c->arg, seconds));
+    if (*seconds <= 0) {
+        *seconds = (double)(fvi_now_ns() - start) * 1e-9;
     }
     return FOVEA_OK;
+}
+
+fovea_status bench_measure_all(bench *self, const bench_case *cases, uint32_t n,
+                               bench_result *results)
+{
+    double seconds[FOVEA_N_KIND][MAX_ROUNDS], bandwidth[FOVEA_N_KIND][MAX_ROUNDS];
+    double share[MAX_ROUNDS], faster[FOVEA_N_KIND][MAX_ROUNDS];
+    uint32_t rounds = FVI_MIN(FVI_MAX(self->options->rounds, 1u), (uint32_t)MAX_ROUNDS);
+    for (uint32_t c = 0; c < n; c++) { /* memory is taken, primitives are made */
+        FVI_TRY(cases[c].run(cases[c].arg, &seconds[c][0]));
+    }
+    for (uint32_t i = 0; i < rounds; i++) {
+        for (uint32_t c = 0; c < n; c++) {
+            FVI_TRY(run_once(self, &cases[c], &seconds[c][i], &bandwidth[c][i]));
+            faster[c][i] = seconds[0][i] / seconds[c][i];
+        }
+    }
+    for (uint32_t c = 0; c < n; c++) {
+        for (uint32_t i = 0; i < rounds; i++) {
+            share[i] = cases[c].bytes / seconds[c][i] / bandwidth[c][i];
+        }
+        results[c] = (bench_result){.seconds = median(seconds[c], rounds),
+                                    .bandwidth = median(bandwidth[c], rounds),
+                                    .share = median(share, rounds),
+                                    .faster = median(faster[c], rounds)};
+        tell(self, &cases[c], &results[c]);
+    }
+    fflush(stdout);
+    return FOVEA_OK;
+}
+
+fovea_status bench_measure(bench *self, const bench_case *what, bench_result *result)
+{
+    bench_result unused;
+    return bench_measure_all(self, what, 1, result != NULL ? result : &unused);
 }
 
 bool bench_wants(const bench *self, const fvi_codec *codec)

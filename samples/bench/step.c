@@ -1,4 +1,4 @@
-/* step.c - the whole decode step of a batch of sequences over deep caches, kind by kind.
+/* step.c - the whole decode step of a batch of sequences over deep caches, the kinds in turn.
  *
  * The decoder is a model with random weights, the caches are what a prompt would have left: random keys and
  * values written through kvcompress and, for a kind other than f16, rewritten by the recipe none:text=KIND. What is
@@ -20,30 +20,10 @@ typedef struct step {
     fvi_model *model;
     fvi_decoder *decoder;
     fvi_kv_pool *pool;
-    fvi_kv_seq *seqs[N_SEQ];
     float *hidden, *logits; /* [N_SEQ, hidden], [FVI_HEAD_ROWS, vocab] */
     float *numbers;         /* keys and values */
     fovea_error err;
 } step;
-
-static fovea_status run_step(void *arg, double *seconds)
-{
-    (void)seconds;
-    step *self = arg;
-    fvi_decode_row rows[N_SEQ];
-    for (uint32_t i = 0; i < N_SEQ; i++) {
-        rows[i] = (fvi_decode_row){self->seqs[i], (int32_t)(4 + i)};
-    }
-    FVI_TRY(fvi_decode_step(self->decoder, rows, N_SEQ, self->hidden));
-    for (uint32_t i = 0; i < N_SEQ; i++) {
-        FVI_TRY(fvi_kv_seq_commit(self->seqs[i]));
-    }
-    for (uint32_t i = 0; i < N_SEQ; i += FVI_HEAD_ROWS) {
-        const float *hidden = self->hidden + (size_t)i * self->model->config.hidden;
-        FVI_TRY(fvi_decoder_logits(self->decoder, hidden, FVI_HEAD_ROWS, self->logits));
-    }
-    return FOVEA_OK;
-}
 
 /* The prompt of one sequence: random rows, then a plan if there is a recipe. */
 static fovea_status fill(step *self, fvi_kv_seq *seq, const fvi_recipe *recipe)
@@ -72,63 +52,100 @@ static fovea_status fill(step *self, fvi_kv_seq *seq, const fvi_recipe *recipe)
     return status;
 }
 
-static void empty(step *self)
+/* The caches of one kind. */
+typedef struct caches {
+    step *step;
+    const fvi_codec *codec;
+    char what[96];
+    fvi_kv_seq *seqs[N_SEQ];
+} caches;
+
+static fovea_status run_step(void *arg, double *seconds)
+{
+    (void)seconds;
+    caches *kind = arg;
+    step *self = kind->step;
+    fvi_decode_row rows[N_SEQ];
+    for (uint32_t i = 0; i < N_SEQ; i++) {
+        rows[i] = (fvi_decode_row){kind->seqs[i], (int32_t)(4 + i)};
+    }
+    FVI_TRY(fvi_decode_step(self->decoder, rows, N_SEQ, self->hidden));
+    for (uint32_t i = 0; i < N_SEQ; i++) {
+        FVI_TRY(fvi_kv_seq_commit(kind->seqs[i]));
+    }
+    for (uint32_t i = 0; i < N_SEQ; i += FVI_HEAD_ROWS) {
+        const float *hidden = self->hidden + (size_t)i * self->model->config.hidden;
+        FVI_TRY(fvi_decoder_logits(self->decoder, hidden, FVI_HEAD_ROWS, self->logits));
+    }
+    return FOVEA_OK;
+}
+
+static fovea_status fill_all(caches *self)
+{
+    step *s = self->step;
+    bool plain = self->codec->kind == FOVEA_KIND_F16;
+    char text[64];
+    fvi_recipe recipe;
+    snprintf(text, sizeof text, "none:text=%s", self->codec->name);
+    FVI_TRY(plain ? FOVEA_OK : fvi_recipe_parse(text, &recipe, &s->err));
+    for (uint32_t i = 0; i < N_SEQ; i++) {
+        FVI_TRY(fvi_kv_seq_new(&fvi_alloc_default, s->pool, &s->model->geom, &self->seqs[i]));
+        FVI_TRY(fill(s, self->seqs[i], plain ? NULL : &recipe));
+    }
+    return FOVEA_OK;
+}
+
+static void empty(caches *self)
 {
     for (uint32_t i = 0; i < N_SEQ; i++) {
         fvi_kv_seq_free(&self->seqs[i]);
     }
 }
 
-/* One kind; *seconds: of a step. */
-static fovea_status measure_kind(step *self, const fvi_codec *codec, double *seconds)
-{
-    char text[64], what[96];
-    fvi_recipe recipe;
-    bool plain = codec->kind == FOVEA_KIND_F16;
-    bench_result result;
-    snprintf(text, sizeof text, "none:text=%s", codec->name);
-    FVI_TRY(plain ? FOVEA_OK : fvi_recipe_parse(text, &recipe, &self->err));
-    fovea_status status = FOVEA_OK;
-    for (uint32_t i = 0; i < N_SEQ && status == FOVEA_OK; i++) {
-        status = fvi_kv_seq_new(&fvi_alloc_default, self->pool, &self->model->geom, &self->seqs[i]);
-        status = status == FOVEA_OK ? fill(self, self->seqs[i], plain ? NULL : &recipe) : status;
-    }
-    if (status == FOVEA_OK) {
-        snprintf(what, sizeof what, "%u sequences at %u, %s", N_SEQ, self->bench->options->depth,
-                 codec->name);
-        bench_case c = {
-            .measure = "decode_step", .what = what, .units = N_SEQ, .run = run_step, .arg = self};
-        status = bench_measure(self->bench, &c, &result);
-        *seconds = result.seconds;
-    }
-    empty(self);
-    return status;
-}
-
-static fovea_status measure_kinds(step *self)
+static bool wants(const step *self, const fvi_codec *codec)
 {
     static const fovea_kind usual[] = {FOVEA_KIND_F16, FOVEA_KIND_INT4, FOVEA_KIND_INT2_CHAN};
-    const char *kinds = self->bench->options->kinds;
-    double seconds_f16 = 0, seconds = 0;
-    for (uint32_t i = 0; fvi_codec_at(i) != NULL; i++) {
-        const fvi_codec *codec = fvi_codec_at(i);
-        bool wanted = kinds != NULL && bench_wants(self->bench, codec);
-        for (uint32_t j = 0; kinds == NULL && j < FVI_COUNT(usual); j++) {
-            wanted = wanted || codec->kind == usual[j];
-        }
-        if (!wanted || codec->kind == FOVEA_KIND_F32) {
+    bool wanted = self->bench->options->kinds != NULL && bench_wants(self->bench, codec);
+    for (uint32_t i = 0; self->bench->options->kinds == NULL && i < FVI_COUNT(usual); i++) {
+        wanted = wanted || codec->kind == usual[i];
+    }
+    return wanted && codec->kind != FOVEA_KIND_F32;
+}
+
+/* All kinds, in turn, and how much faster than f16 each is in the same rounds. */
+static fovea_status measure_kinds(step *self)
+{
+    caches kinds[FOVEA_N_KIND];
+    bench_case cases[FOVEA_N_KIND];
+    bench_result results[FOVEA_N_KIND];
+    uint32_t n = 0;
+    fovea_status status = FOVEA_OK;
+    for (uint32_t i = 0; fvi_codec_at(i) != NULL && status == FOVEA_OK; i++) {
+        if (!wants(self, fvi_codec_at(i))) {
             continue;
         }
-        FVI_TRY(measure_kind(self, codec, &seconds));
-        if (codec->kind == FOVEA_KIND_F16) {
-            seconds_f16 = seconds;
-        } else if (seconds_f16 > 0) {
-            char what[64];
-            snprintf(what, sizeof what, "%s over f16", codec->name);
-            bench_ratio(self->bench, "decode_step", what, seconds_f16 / seconds);
-        }
+        caches *own = &kinds[n];
+        *own = (caches){.step = self, .codec = fvi_codec_at(i)};
+        snprintf(own->what, sizeof own->what, "%u sequences at %u, %s", N_SEQ,
+                 self->bench->options->depth, own->codec->name);
+        cases[n++] = (bench_case){.measure = "decode_step",
+                                  .what = own->what,
+                                  .units = N_SEQ,
+                                  .run = run_step,
+                                  .arg = own};
+        status = fill_all(own);
     }
-    return FOVEA_OK;
+    status = status == FOVEA_OK ? bench_measure_all(self->bench, cases, n, results) : status;
+    for (uint32_t i = 1; i < n && status == FOVEA_OK && kinds[0].codec->kind == FOVEA_KIND_F16;
+         i++) {
+        char what[64];
+        snprintf(what, sizeof what, "%s over f16", kinds[i].codec->name);
+        bench_ratio(self->bench, "decode_step", what, results[i].faster);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        empty(&kinds[i]);
+    }
+    return status;
 }
 
 static fovea_status open_step(step *self, const char *dir)
@@ -139,11 +156,15 @@ static fovea_status open_step(step *self, const char *dir)
         .alloc = &fvi_alloc_default, .backend = self->bench->backend, .dir = dir};
     FVI_TRY(fvi_model_open(&model, &self->model, &self->err));
     FVI_TRY(fvi_decoder_new(self->model, N_SEQ, 64, &self->decoder, &self->err));
+    uint32_t n_kind = 0;
+    for (uint32_t i = 0; fvi_codec_at(i) != NULL; i++) {
+        n_kind += wants(self, fvi_codec_at(i));
+    }
     const fvi_kv_geom *geom = &self->model->geom;
     size_t granule = fvi_kv_geom_granule(geom);
     size_t each =
         fvi_kv_forecast_bytes(NULL, geom, granule, 1, options->depth, options->rounds + 1);
-    FVI_TRY(fvi_kv_pool_new(&fvi_alloc_default, N_SEQ * each, granule, &self->pool));
+    FVI_TRY(fvi_kv_pool_new(&fvi_alloc_default, n_kind * N_SEQ * each, granule, &self->pool));
     self->hidden = bench_floats((size_t)N_SEQ * s->hidden);
     self->logits = bench_floats((size_t)FVI_HEAD_ROWS * s->vocab);
     self->numbers = bench_floats((size_t)(FILL_ROWS + 32) * s->n_kv_head * s->head_dim);
