@@ -18,9 +18,8 @@
 typedef struct sample {
     float *k, *v;   /* [FVI_DISTORTION_ROWS, dk], [FVI_DISTORTION_ROWS, dv] */
     float *k2, *v2; /* read back */
-    uint8_t *
-        run; /* one run in any kind: of FVI_DISTORTION_ROWS rows, of all candidates in fitted kinds */
-    void *fit; /* fvi_row_fit_bytes */
+    uint8_t *run; /* one in any kind: of FVI_DISTORTION_ROWS rows, of all candidates where fitted */
+    void *fit;    /* fvi_row_fit_bytes */
     uint32_t n;
 } sample;
 
@@ -83,32 +82,6 @@ static void give_sample(const fvi_kv_seq *seq, sample *self)
     fvi_free(seq->alloc, self->v2);
     fvi_free(seq->alloc, self->run);
     fvi_free(seq->alloc, self->fit);
-}
-
-/* Decodes FVI_DISTORTION_ROWS rows of one list, every stride-th candidate from the middle of them on; `rows` moves behind
- * the list. */
-static void read_rows(const uint8_t *modality, uint32_t n_token, fvi_kv_rows *rows,
-                      uint32_t n_candidate, uint32_t stride, sample *out)
-{
-    const fvi_kv_shape *shape = &rows->shape;
-    bool vision_only = has_vision(modality, n_token);
-    uint32_t n_wide = FVI_MIN(n_candidate, stride * FVI_DISTORTION_ROWS);
-    uint32_t first = (n_candidate - n_wide) / 2;
-    uint32_t seen = 0;
-    out->n = 0;
-    for (uint32_t t = 0; t < n_token && fvi_kv_rows_ready(rows, 1) > 0; t++) {
-        if (!vision_only || modality[t] == FOVEA_MODALITY_VISION) {
-            if (out->n < FVI_DISTORTION_ROWS && seen >= first && (seen - first) % stride == 0) {
-                shape->codec->decode(rows->piece.data, rows->piece.n_row, shape->dk, shape->dv,
-                                     rows->row, 1, out->k + (size_t)out->n * shape->dk, shape->dk,
-                                     out->v + (size_t)out->n * shape->dv, shape->dv);
-                out->n++;
-            }
-            seen++;
-        }
-        rows->row++;
-    }
-    fvi_kv_rows_skip(rows, UINT32_MAX);
 }
 
 static double squared_distance(const float *a, const float *b, size_t n)
@@ -190,6 +163,13 @@ static window window_of(const fvi_codec *codec, uint32_t n_candidate, const fvi_
     return w;
 }
 
+/* As many candidates in the middle as a sample at the stride covers. */
+static window middle_of(const measuring *self)
+{
+    uint32_t n = FVI_MIN(self->n_candidate, self->stride * FVI_DISTORTION_ROWS);
+    return (window){.first = (self->n_candidate - n) / 2, .n = n};
+}
+
 /* A walk over every stride-th candidate of a window. */
 typedef struct walk {
     fvi_kv_rows rows;
@@ -269,11 +249,11 @@ static void measure_layer(const fvi_kv_seq *seq, uint32_t layer, measuring *self
     fvi_kv_cursor at = fvi_kv_block_start(seq->pool, seq->geom, block, layer);
     for (uint32_t head = 0; head < seq->geom->layers[layer].n_kv_head; head++) {
         double *own = out + (size_t)head * FOVEA_N_KIND;
-        fvi_kv_rows rows = fvi_kv_rows_of(seq->pool, at, base, self->n_token);
-        const fvi_kv_rows begin = rows;
-        read_rows(self->modality, self->n_token, &rows, self->n_candidate, self->stride,
-                  &self->sample);
-        at = rows.at;
+        walk rows = {.rows = fvi_kv_rows_of(seq->pool, at, base, self->n_token)};
+        const fvi_kv_rows begin = rows.rows;
+        next_rows(self, middle_of(self), self->stride, &rows, &self->sample);
+        fvi_kv_rows_skip(&rows.rows, UINT32_MAX);
+        at = rows.rows.at;
         for (uint32_t c = 0; c < self->n_codec; c++) {
             if (window_of(self->codecs[c], self->n_candidate, &base).n == 0) {
                 own[c] = error_of(self->codecs[c], &base, &self->sample, self->sample.n, 0);
