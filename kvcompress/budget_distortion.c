@@ -179,7 +179,7 @@ static void choose_list(const solver *self, uint32_t list, double price, uint8_t
     double worth[FOVEA_N_KIND] = {0};
     for (uint32_t i = 0; i < ctx->n_token; i++) {
         candidate t = token_of(self, list, i, price);
-        double cost;
+        double cost = 0.0;
         choice[i] = ctx->always[i] != 0 ? 0 : best_choice(ctx, &t, &cost);
         for (uint32_t c = t.first; t.may_fit && c < ctx->n_choice; c++) {
             double own = is_fitted(ctx, (uint8_t)c) ? cost_of(ctx, &t, (uint8_t)c) : cost;

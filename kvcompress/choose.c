@@ -53,9 +53,9 @@ static void set_choice(choices *self, uint32_t to, const choices *other, uint32_
 /* Bytes of a row more in a long run, where no fit more comes with it. */
 static double row_step(const fvi_codec *codec, uint32_t n_row, const fvi_kv_layer_geom *g)
 {
-    double here = (double)codec->bytes(n_row, g->dk, g->dv);
-    double less = (double)codec->bytes(n_row - STEP, g->dk, g->dv);
-    double more = (double)codec->bytes(n_row + STEP, g->dk, g->dv);
+    double here = (double)fvi_codec_bytes(codec, n_row, g->dk, g->dv);
+    double less = (double)fvi_codec_bytes(codec, n_row - STEP, g->dk, g->dv);
+    double more = (double)fvi_codec_bytes(codec, n_row + STEP, g->dk, g->dv);
     return fmin(here - less, more - here) / STEP;
 }
 
@@ -72,9 +72,9 @@ static void list_codecs(const fvi_kv_geom *geom, uint32_t n_candidate, bool may_
         double row = 0.0, step = 0.0, once = 0.0;
         for (uint32_t layer = 0; layer < geom->n_layer; layer++) {
             const fvi_kv_layer_geom *g = &geom->layers[layer];
-            double all = (double)codec->bytes((uint32_t)n_row, g->dk, g->dv);
+            double all = (double)fvi_codec_bytes(codec, (uint32_t)n_row, g->dk, g->dv);
             row = fmax(row, all / n_row);
-            if (fvi_fit_rows(codec, (uint32_t)n_row, g->dk, g->dv, 0) > 0) {
+            if (fvi_codec_fit_rows(codec, (uint32_t)n_row, g->dk, g->dv, 0) > 0) {
                 double more = row_step(codec, (uint32_t)n_row, g);
                 step = fmax(step, more);
                 once = fmax(once, all - more * n_row);

@@ -104,10 +104,15 @@ static void decode_section(const fvi_code_section *s, const uint8_t *run, uint32
     }
 }
 
-uint32_t fvi_codes_encode_rows(const fvi_code_layout *layout, uint32_t capacity, uint32_t dk,
-                               uint32_t dv, uint32_t first)
+size_t fvi_codes_bytes(const fvi_codec *self, uint32_t capacity, uint32_t dk, uint32_t dv)
 {
-    fvi_code_sections at = fvi_code_sections_of(layout, capacity, dk, dv);
+    return fvi_code_sections_of(&self->codes, capacity, dk, dv).n_bytes;
+}
+
+uint32_t fvi_codes_encode_rows(const fvi_codec *self, uint32_t capacity, uint32_t dk, uint32_t dv,
+                               uint32_t first)
+{
+    fvi_code_sections at = fvi_code_sections_of(&self->codes, capacity, dk, dv);
     if (!at.k_channel && !at.v_channel) {
         return 0;
     }
@@ -115,22 +120,22 @@ uint32_t fvi_codes_encode_rows(const fvi_code_layout *layout, uint32_t capacity,
     return fvi_channel_first(capacity, group + 1) - first;
 }
 
-void fvi_codes_encode(const fvi_code_layout *layout, uint8_t *run, uint32_t capacity, uint32_t dk,
+void fvi_codes_encode(const fvi_codec *self, uint8_t *run, uint32_t capacity, uint32_t dk,
                       uint32_t dv, uint32_t first, uint32_t n, const float *k, size_t k_stride,
                       const float *v, size_t v_stride)
 {
-    fvi_code_section keys = section_of(layout, capacity, dk, dv, false);
-    fvi_code_section values = section_of(layout, capacity, dk, dv, true);
+    fvi_code_section keys = section_of(&self->codes, capacity, dk, dv, false);
+    fvi_code_section values = section_of(&self->codes, capacity, dk, dv, true);
     encode_section(&keys, run, first, n, k, k_stride);
     encode_section(&values, run, first, n, v, v_stride);
 }
 
-void fvi_codes_decode(const fvi_code_layout *layout, const uint8_t *run, uint32_t capacity,
-                      uint32_t dk, uint32_t dv, uint32_t first, uint32_t n, float *k,
-                      size_t k_stride, float *v, size_t v_stride)
+void fvi_codes_decode(const fvi_codec *self, const uint8_t *run, uint32_t capacity, uint32_t dk,
+                      uint32_t dv, uint32_t first, uint32_t n, float *k, size_t k_stride, float *v,
+                      size_t v_stride)
 {
-    fvi_code_section keys = section_of(layout, capacity, dk, dv, false);
-    fvi_code_section values = section_of(layout, capacity, dk, dv, true);
+    fvi_code_section keys = section_of(&self->codes, capacity, dk, dv, false);
+    fvi_code_section values = section_of(&self->codes, capacity, dk, dv, true);
     if (k != NULL) {
         decode_section(&keys, run, first, n, k, k_stride);
     }

@@ -6,8 +6,9 @@
 
 #define LARGEST 65504.0f
 
-static size_t f16_bytes(uint32_t capacity, uint32_t dk, uint32_t dv)
+static size_t f16_bytes(const fvi_codec *self, uint32_t capacity, uint32_t dk, uint32_t dv)
 {
+    (void)self;
     return (size_t)capacity * ((size_t)dk + dv) * sizeof(uint16_t);
 }
 
@@ -29,9 +30,11 @@ static void decode_row(float *x, const uint8_t *in, uint32_t d)
     fvi_convert(x, FVI_DTYPE_F32, in, FVI_DTYPE_F16, d);
 }
 
-static void f16_encode(uint8_t *run, uint32_t capacity, uint32_t dk, uint32_t dv, uint32_t first,
-                       uint32_t n, const float *k, size_t k_stride, const float *v, size_t v_stride)
+static void f16_encode(const fvi_codec *self, uint8_t *run, uint32_t capacity, uint32_t dk,
+                       uint32_t dv, uint32_t first, uint32_t n, const float *k, size_t k_stride,
+                       const float *v, size_t v_stride)
 {
+    (void)self;
     uint8_t *v_section = run + (size_t)capacity * dk * 2;
     for (uint32_t i = 0; i < n; i++) {
         encode_row(run + ((size_t)first + i) * dk * 2, k + i * k_stride, dk);
@@ -39,10 +42,11 @@ static void f16_encode(uint8_t *run, uint32_t capacity, uint32_t dk, uint32_t dv
     }
 }
 
-static void f16_decode(const uint8_t *run, uint32_t capacity, uint32_t dk, uint32_t dv,
-                       uint32_t first, uint32_t n, float *k, size_t k_stride, float *v,
+static void f16_decode(const fvi_codec *self, const uint8_t *run, uint32_t capacity, uint32_t dk,
+                       uint32_t dv, uint32_t first, uint32_t n, float *k, size_t k_stride, float *v,
                        size_t v_stride)
 {
+    (void)self;
     const uint8_t *v_section = run + (size_t)capacity * dk * 2;
     for (uint32_t i = 0; i < n && k != NULL; i++) {
         decode_row(k + i * k_stride, run + ((size_t)first + i) * dk * 2, dk);

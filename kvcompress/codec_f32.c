@@ -3,14 +3,17 @@
  * Layout: sdk/ops/codec.h. Called through the table codecs.def. */
 #include "sdk/ops/codec.h"
 
-static size_t f32_bytes(uint32_t capacity, uint32_t dk, uint32_t dv)
+static size_t f32_bytes(const fvi_codec *self, uint32_t capacity, uint32_t dk, uint32_t dv)
 {
+    (void)self;
     return (size_t)capacity * ((size_t)dk + dv) * sizeof(float);
 }
 
-static void f32_encode(uint8_t *run, uint32_t capacity, uint32_t dk, uint32_t dv, uint32_t first,
-                       uint32_t n, const float *k, size_t k_stride, const float *v, size_t v_stride)
+static void f32_encode(const fvi_codec *self, uint8_t *run, uint32_t capacity, uint32_t dk,
+                       uint32_t dv, uint32_t first, uint32_t n, const float *k, size_t k_stride,
+                       const float *v, size_t v_stride)
 {
+    (void)self;
     uint8_t *k_row = run + (size_t)first * dk * sizeof(float);
     uint8_t *v_row = run + ((size_t)capacity * dk + (size_t)first * dv) * sizeof(float);
     for (uint32_t i = 0; i < n; i++) {
@@ -19,10 +22,11 @@ static void f32_encode(uint8_t *run, uint32_t capacity, uint32_t dk, uint32_t dv
     }
 }
 
-static void f32_decode(const uint8_t *run, uint32_t capacity, uint32_t dk, uint32_t dv,
-                       uint32_t first, uint32_t n, float *k, size_t k_stride, float *v,
+static void f32_decode(const fvi_codec *self, const uint8_t *run, uint32_t capacity, uint32_t dk,
+                       uint32_t dv, uint32_t first, uint32_t n, float *k, size_t k_stride, float *v,
                        size_t v_stride)
 {
+    (void)self;
     const uint8_t *k_row = run + (size_t)first * dk * sizeof(float);
     const uint8_t *v_row = run + ((size_t)capacity * dk + (size_t)first * dv) * sizeof(float);
     for (uint32_t i = 0; i < n && k != NULL; i++) {

@@ -10,27 +10,29 @@
 #include "kvcompress/codec_pca.h"
 
 #include "kvcompress/codec_affine.h"
-#include "kvcompress/codec_codes.h"
 #include "kvcompress/row_fit.h"
 #include "sdk/ops/pca.h"
+
+extern const fvi_codec fvi_codec_int4; /* short runs are such (fvi_pca_short) */
 
 #define AXES 4 /* components that are decoded at a time */
 
 static const float left_over[] = {1.0f, 0.3f, 0.015f, 0.00006f}; /* with 0, 2, 4, 8 bits */
 static const uint32_t more_bits[] = {2, 2, 4};                   /* to the next of them */
 
-uint32_t fvi_pca_fit_rows(const fvi_pca_shape *shape, uint32_t capacity, uint32_t dk, uint32_t dv,
+uint32_t fvi_pca_fit_rows(const fvi_codec *self, uint32_t capacity, uint32_t dk, uint32_t dv,
                           uint32_t first)
 {
-    return fvi_pca_lies(shape, capacity, dk, dv) ? fvi_pca_part_of(shape, capacity, dk, dv, first).n
-                                                 : 0;
+    return fvi_pca_lies(&self->pca, capacity, dk, dv)
+               ? fvi_pca_part_of(&self->pca, capacity, dk, dv, first).n
+               : 0;
 }
 
-size_t fvi_pca_bytes(const fvi_pca_shape *shape, uint32_t capacity, uint32_t dk, uint32_t dv)
+size_t fvi_pca_bytes(const fvi_codec *self, uint32_t capacity, uint32_t dk, uint32_t dv)
 {
-    return fvi_pca_lies(shape, capacity, dk, dv)
-               ? fvi_pca_run_bytes(shape, capacity, dk, dv)
-               : fvi_code_sections_of(&fvi_pca_short, capacity, dk, dv).n_bytes;
+    return fvi_pca_lies(&self->pca, capacity, dk, dv)
+               ? fvi_pca_run_bytes(&self->pca, capacity, dk, dv)
+               : fvi_codec_bytes(&fvi_codec_int4, capacity, dk, dv);
 }
 
 /* ---- the fit ---- */
@@ -111,11 +113,11 @@ static void store_direction(const fvi_pca_shape *shape, const fvi_pca_layout *at
     }
 }
 
-void fvi_pca_settle(const fvi_pca_shape *shape, const struct fvi_row_fit *fit, uint8_t *run,
+void fvi_pca_settle(const fvi_codec *self, const struct fvi_row_fit *fit, uint8_t *run,
                     uint32_t capacity, uint32_t dk, uint32_t dv, uint32_t first)
 {
-    fvi_pca_part part = fvi_pca_part_of(shape, capacity, dk, dv, first);
-    fvi_pca_layout at = fvi_pca_layout_of(shape, part.n, dk, dv);
+    fvi_pca_part part = fvi_pca_part_of(&self->pca, capacity, dk, dv, first);
+    fvi_pca_layout at = fvi_pca_layout_of(&self->pca, part.n, dk, dv);
     bits have = share_bits(fit, at.row_bits, at.n_slot);
     run += part.at;
     memset(run, 0, at.n_bytes);
@@ -133,7 +135,7 @@ void fvi_pca_settle(const fvi_pca_shape *shape, const struct fvi_row_fit *fit, u
         }
         for (uint32_t i = 0; i < n[0]; i++, slot++) {
             float levels = i < n[2] ? 255.0f : i < n[1] ? 15.0f : 3.0f;
-            store_direction(shape, &at, run, slot, axes->axis + (size_t)i * axes->d, axes->d);
+            store_direction(&self->pca, &at, run, slot, axes->axis + (size_t)i * axes->d, axes->d);
             fvi_affine_store(axes->low[i], axes->high[i], levels,
                              run + at.scales + (size_t)slot * 6 + 2);
         }
@@ -242,20 +244,21 @@ static void decode_section(const section *s, const uint8_t *run, uint32_t first,
     }
 }
 
-void fvi_pca_encode(const fvi_pca_shape *shape, uint8_t *run, uint32_t capacity, uint32_t dk,
+void fvi_pca_encode(const fvi_codec *self, uint8_t *run, uint32_t capacity, uint32_t dk,
                     uint32_t dv, uint32_t first, uint32_t n, const float *k, size_t k_stride,
                     const float *v, size_t v_stride)
 {
-    if (!fvi_pca_lies(shape, capacity, dk, dv)) {
-        fvi_codes_encode(&fvi_pca_short, run, capacity, dk, dv, first, n, k, k_stride, v, v_stride);
+    if (!fvi_pca_lies(&self->pca, capacity, dk, dv)) {
+        fvi_codec_encode(&fvi_codec_int4, run, capacity, dk, dv, first, n, k, k_stride, v,
+                         v_stride);
         return;
     }
     for (uint32_t end = first + n; first < end;) {
-        fvi_pca_part part = fvi_pca_part_of(shape, capacity, dk, dv, first);
+        fvi_pca_part part = fvi_pca_part_of(&self->pca, capacity, dk, dv, first);
         uint32_t n_here = FVI_MIN(end, part.first + part.n) - first;
         uint8_t *own = run + part.at;
-        section keys = section_of(shape, own, part.n, dk, dv, false);
-        section values = section_of(shape, own, part.n, dk, dv, true);
+        section keys = section_of(&self->pca, own, part.n, dk, dv, false);
+        section values = section_of(&self->pca, own, part.n, dk, dv, true);
         encode_section(&keys, own, first - part.first, n_here, k, k_stride);
         encode_section(&values, own, first - part.first, n_here, v, v_stride);
         k += n_here * k_stride;
@@ -264,25 +267,26 @@ void fvi_pca_encode(const fvi_pca_shape *shape, uint8_t *run, uint32_t capacity,
     }
 }
 
-void fvi_pca_decode(const fvi_pca_shape *shape, const uint8_t *run, uint32_t capacity, uint32_t dk,
+void fvi_pca_decode(const fvi_codec *self, const uint8_t *run, uint32_t capacity, uint32_t dk,
                     uint32_t dv, uint32_t first, uint32_t n, float *k, size_t k_stride, float *v,
                     size_t v_stride)
 {
-    if (!fvi_pca_lies(shape, capacity, dk, dv)) {
-        fvi_codes_decode(&fvi_pca_short, run, capacity, dk, dv, first, n, k, k_stride, v, v_stride);
+    if (!fvi_pca_lies(&self->pca, capacity, dk, dv)) {
+        fvi_codec_decode(&fvi_codec_int4, run, capacity, dk, dv, first, n, k, k_stride, v,
+                         v_stride);
         return;
     }
     for (uint32_t end = first + n; first < end;) {
-        fvi_pca_part part = fvi_pca_part_of(shape, capacity, dk, dv, first);
+        fvi_pca_part part = fvi_pca_part_of(&self->pca, capacity, dk, dv, first);
         uint32_t n_here = FVI_MIN(end, part.first + part.n) - first;
         const uint8_t *own = run + part.at;
         if (k != NULL) {
-            section keys = section_of(shape, own, part.n, dk, dv, false);
+            section keys = section_of(&self->pca, own, part.n, dk, dv, false);
             decode_section(&keys, own, first - part.first, n_here, k, k_stride);
             k += n_here * k_stride;
         }
         if (v != NULL) {
-            section values = section_of(shape, own, part.n, dk, dv, true);
+            section values = section_of(&self->pca, own, part.n, dk, dv, true);
             decode_section(&values, own, first - part.first, n_here, v, v_stride);
             v += n_here * v_stride;
         }

@@ -59,7 +59,7 @@ static fovea_status take_sample(const fvi_kv_seq *seq, uint32_t n_candidate, sam
             const fvi_codec *codec = fvi_codec_at(i);
             uint32_t n_row = codec->fit_rows != NULL ? FVI_MAX(n_candidate, FVI_DISTORTION_ROWS)
                                                      : FVI_DISTORTION_ROWS;
-            run = FVI_MAX(run, codec->bytes(n_row, g->dk, g->dv));
+            run = FVI_MAX(run, fvi_codec_bytes(codec, n_row, g->dk, g->dv));
         }
         fit = FVI_MAX(fit, fvi_row_fit_bytes(g->dk, g->dv));
     }
@@ -128,8 +128,8 @@ static double error_of(const fvi_codec *codec, const fvi_kv_shape *shape, const 
     if (codec == shape->codec) {
         return 0.0;
     }
-    codec->encode(s->run, capacity, dk, dv, first, s->n, s->k, dk, s->v, dv);
-    codec->decode(s->run, capacity, dk, dv, first, s->n, s->k2, dk, s->v2, dv);
+    fvi_codec_encode(codec, s->run, capacity, dk, dv, first, s->n, s->k, dk, s->v, dv);
+    fvi_codec_decode(codec, s->run, capacity, dk, dv, first, s->n, s->k2, dk, s->v2, dv);
     size_t n_k = (size_t)s->n * shape->dk;
     size_t n_v = (size_t)s->n * shape->dv;
     double keys = squared_distance(s->k, s->k2, n_k) / (spread(s->k, s->n, shape->dk) + TINY);
@@ -155,10 +155,10 @@ typedef struct window {
 /* The rows with a fit of their own in the middle of the candidates; n 0: a kind has none. */
 static window window_of(const fvi_codec *codec, uint32_t n_candidate, const fvi_kv_shape *shape)
 {
-    window w = {.n = fvi_fit_rows(codec, n_candidate, shape->dk, shape->dv, 0)};
+    window w = {.n = fvi_codec_fit_rows(codec, n_candidate, shape->dk, shape->dv, 0)};
     while (w.n > 0 && w.first + w.n <= n_candidate / 2) {
         w.first += w.n;
-        w.n = fvi_fit_rows(codec, n_candidate, shape->dk, shape->dv, w.first);
+        w.n = fvi_codec_fit_rows(codec, n_candidate, shape->dk, shape->dv, w.first);
     }
     return w;
 }
@@ -190,9 +190,9 @@ static bool next_rows(const measuring *self, window w, uint32_t stride, walk *at
             continue;
         }
         if (at->seen >= w.first && at->seen < w.first + w.n && (at->seen - w.first) % stride == 0) {
-            shape->codec->decode(at->rows.piece.data, at->rows.piece.n_row, shape->dk, shape->dv,
-                                 at->rows.row, 1, s->k + (size_t)s->n * shape->dk, shape->dk,
-                                 s->v + (size_t)s->n * shape->dv, shape->dv);
+            fvi_codec_decode(shape->codec, at->rows.piece.data, at->rows.piece.n_row, shape->dk,
+                             shape->dv, at->rows.row, 1, s->k + (size_t)s->n * shape->dk, shape->dk,
+                             s->v + (size_t)s->n * shape->dv, shape->dv);
             s->n++;
         }
         at->seen++;
@@ -236,7 +236,7 @@ static void measure_fitted(measuring *self, const fvi_kv_rows *rows, double *out
             next_rows(self, w, (w.n + FVI_DISTORTION_ROWS - 1) / FVI_DISTORTION_ROWS, &at, s);
             fitted = w;
         }
-        codec->settle(&fit, s->run, self->n_candidate, shape->dk, shape->dv, w.first);
+        fvi_codec_settle(codec, &fit, s->run, self->n_candidate, shape->dk, shape->dv, w.first);
         out[c] = error_of(codec, shape, s, self->n_candidate, w.first);
     }
 }

@@ -6,7 +6,7 @@
 
 size_t fvi_kv_run_bytes(const fvi_kv_shape *shape, uint32_t n_row)
 {
-    size_t n_bytes = shape->codec->bytes(n_row, shape->dk, shape->dv);
+    size_t n_bytes = fvi_codec_bytes(shape->codec, n_row, shape->dk, shape->dv);
     if (shape->recall == NULL || n_row == 0) {
         return n_bytes;
     }
@@ -20,7 +20,7 @@ size_t fvi_kv_run_bytes(const fvi_kv_shape *shape, uint32_t n_row)
 
 size_t fvi_kv_summary_at(const fvi_kv_shape *shape, uint32_t n_row)
 {
-    return fvi_round_up(shape->codec->bytes(n_row, shape->dk, shape->dv), 2);
+    return fvi_round_up(fvi_codec_bytes(shape->codec, n_row, shape->dk, shape->dv), 2);
 }
 
 size_t fvi_kv_run_place_bytes(const fvi_kv_shape *shape, uint32_t n_row)

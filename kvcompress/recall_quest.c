@@ -32,7 +32,7 @@ static void summarise(const fvi_run_view *page, uint32_t dk, uint32_t dv, float 
 {
     float *row = scratch, *least = row + dk, *largest = least + dk;
     for (uint32_t i = 0; i < page->n_token; i++) {
-        page->codec->decode(page->data, page->capacity, dk, dv, i, 1, row, dk, NULL, 0);
+        fvi_codec_decode(page->codec, page->data, page->capacity, dk, dv, i, 1, row, dk, NULL, 0);
         for (uint32_t c = 0; c < dk; c++) {
             least[c] = i == 0 || row[c] < least[c] ? row[c] : least[c];
             largest[c] = i == 0 || row[c] > largest[c] ? row[c] : largest[c];

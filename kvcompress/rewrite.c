@@ -46,9 +46,9 @@ static uint32_t next_group(rewrite *self)
 {
     const fvi_kv_shape *shape = &self->to.shape;
     uint32_t n_ready = fvi_kv_rows_ready(&self->to, GROUP), n_asked = 0;
-    if (n_ready > 0 && shape->codec->encode_rows != NULL) {
-        n_asked =
-            shape->codec->encode_rows(self->to.piece.n_row, shape->dk, shape->dv, self->to.row);
+    if (n_ready > 0) {
+        n_asked = fvi_codec_encode_rows(shape->codec, self->to.piece.n_row, shape->dk, shape->dv,
+                                        self->to.row);
     }
     return n_asked > 0 ? n_asked : n_ready;
 }
@@ -62,8 +62,8 @@ static void read_row(const rewrite *self, const fvi_kv_rows *rows, uint32_t toke
         memcpy(k, self->merged->k + (size_t)token * from->dk, from->dk * sizeof *k);
         memcpy(v, self->merged->v + (size_t)token * from->dv, from->dv * sizeof *v);
     } else {
-        from->codec->decode(rows->piece.data, rows->piece.n_row, from->dk, from->dv, rows->row, 1,
-                            k, from->dk, v, from->dv);
+        fvi_codec_decode(from->codec, rows->piece.data, rows->piece.n_row, from->dk, from->dv,
+                         rows->row, 1, k, from->dk, v, from->dv);
     }
 }
 
@@ -108,8 +108,8 @@ static void settle_rows(const rewrite *self, uint8_t kind, uint32_t at, uint32_t
             fvi_row_fit_solve(&fit);
         }
     }
-    to->codec->settle(&fit, self->to.piece.data, self->to.piece.n_row, to->dk, to->dv,
-                      self->to.row);
+    fvi_codec_settle(to->codec, &fit, self->to.piece.data, self->to.piece.n_row, to->dk, to->dv,
+                     self->to.row);
 }
 
 /* Decodes the rows of `kind` and encodes them anew. */
@@ -119,7 +119,8 @@ static void convert_rows(rewrite *self, uint8_t kind)
     uint32_t at = 0, n_group, n_fitted = 0; /* rows that are fitted and not yet encoded */
     while ((n_group = next_group(self)) > 0) {
         if (n_fitted == 0) {
-            n_fitted = fvi_fit_rows(to->codec, self->to.piece.n_row, to->dk, to->dv, self->to.row);
+            n_fitted =
+                fvi_codec_fit_rows(to->codec, self->to.piece.n_row, to->dk, to->dv, self->to.row);
             if (n_fitted > 0) {
                 settle_rows(self, kind, at, n_fitted);
             }
@@ -128,8 +129,8 @@ static void convert_rows(rewrite *self, uint8_t kind)
         if (read_rows(self, kind, &at, n_group) < n_group) {
             return;
         }
-        to->codec->encode(self->to.piece.data, self->to.piece.n_row, to->dk, to->dv, self->to.row,
-                          n_group, self->k, to->dk, self->v, to->dv);
+        fvi_codec_encode(to->codec, self->to.piece.data, self->to.piece.n_row, to->dk, to->dv,
+                         self->to.row, n_group, self->k, to->dk, self->v, to->dv);
         self->to.row += n_group;
         n_fitted -= FVI_MIN(n_fitted, n_group);
     }
@@ -171,9 +172,9 @@ static void merge_list(const fvi_merging *merging, const fvi_merge_list *list, f
         if (n == 0) {
             return;
         }
-        codec->decode(rows.piece.data, rows.piece.n_row, list->dk, list->dv, rows.row, n,
-                      work->k + (size_t)t * list->dk, list->dk, work->v + (size_t)t * list->dv,
-                      list->dv);
+        fvi_codec_decode(codec, rows.piece.data, rows.piece.n_row, list->dk, list->dv, rows.row, n,
+                         work->k + (size_t)t * list->dk, list->dk, work->v + (size_t)t * list->dv,
+                         list->dv);
         rows.row += n;
         t += n;
     }

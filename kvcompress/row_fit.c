@@ -221,7 +221,7 @@ void fvi_run_store(const fvi_codec *codec, uint8_t *run, uint32_t capacity, uint
                    size_t v_stride, void *memory)
 {
     for (uint32_t first = 0, n_row; first < n; first += n_row) {
-        n_row = fvi_fit_rows(codec, capacity, dk, dv, first);
+        n_row = fvi_codec_fit_rows(codec, capacity, dk, dv, first);
         if (n_row == 0) {
             break;
         }
@@ -232,7 +232,7 @@ void fvi_run_store(const fvi_codec *codec, uint8_t *run, uint32_t capacity, uint
         fvi_row_fit_add(&fit, n_own, own_k, k_stride, own_v, v_stride);
         fvi_row_fit_solve(&fit);
         fvi_row_fit_span(&fit, n_own, own_k, k_stride, own_v, v_stride);
-        codec->settle(&fit, run, capacity, dk, dv, first);
+        fvi_codec_settle(codec, &fit, run, capacity, dk, dv, first);
     }
-    codec->encode(run, capacity, dk, dv, 0, n, k, k_stride, v, v_stride);
+    fvi_codec_encode(codec, run, capacity, dk, dv, 0, n, k, k_stride, v, v_stride);
 }

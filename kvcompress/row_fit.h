@@ -35,13 +35,6 @@ typedef struct fvi_row_fit {
     size_t n_work;
 } fvi_row_fit;
 
-/* Rows from `first` on that have a fit of their own, 0: none. */
-static inline uint32_t fvi_fit_rows(const fvi_codec *codec, uint32_t capacity, uint32_t dk,
-                                    uint32_t dv, uint32_t first)
-{
-    return codec->fit_rows != NULL ? codec->fit_rows(capacity, dk, dv, first) : 0;
-}
-
 /* Bytes of a fit of rows so wide, alignment of a float; 0 beyond FVI_FIT_WIDEST. */
 size_t fvi_row_fit_bytes(uint32_t dk, uint32_t dv);
 /* Starts one there. */

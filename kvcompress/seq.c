@@ -252,10 +252,10 @@ void fvi_kv_seq_write(fvi_kv_seq *seq, uint32_t layer, uint32_t row0, uint32_t n
             }
             uint32_t from = FVI_MAX(row0, first), to = FVI_MIN(row0 + n, first + piece.n_row);
             if (from < to) {
-                shape.codec->encode(piece.data, piece.n_row, shape.dk, shape.dv, from - first,
-                                    to - from, k + (from - row0) * k_stride + head * shape.dk,
-                                    k_stride, v + (from - row0) * v_stride + head * shape.dv,
-                                    v_stride);
+                fvi_codec_encode(shape.codec, piece.data, piece.n_row, shape.dk, shape.dv,
+                                 from - first, to - from,
+                                 k + (from - row0) * k_stride + head * shape.dk, k_stride,
+                                 v + (from - row0) * v_stride + head * shape.dv, v_stride);
             }
         }
     }

@@ -33,8 +33,8 @@ static uint32_t sections_of(const fvi_kv_shape *shape, uint32_t capacity, size_t
 {
     const fvi_codec *codec = shape->codec;
     if (codec->codes.bits == 0) {
-        row[0] = codec->bytes(1, shape->dk, 0);
-        row[1] = codec->bytes(1, 0, shape->dv);
+        row[0] = fvi_codec_bytes(codec, 1, shape->dk, 0);
+        row[1] = fvi_codec_bytes(codec, 1, 0, shape->dv);
         at[0] = 0;
         at[1] = capacity * row[0];
         return 2;
@@ -177,8 +177,8 @@ fovea_status fvi_kv_seq_append(fvi_kv_seq *seq, uint32_t layer, const float *k, 
         if (fvi_kv_rows_ready(&rows, 1) == 0) {
             return FOVEA_ERR_INTERNAL;
         }
-        shape.codec->encode(rows.piece.data, rows.piece.n_row, shape.dk, shape.dv, rows.row, 1,
-                            k + head * shape.dk, shape.dk, v + head * shape.dv, shape.dv);
+        fvi_codec_encode(shape.codec, rows.piece.data, rows.piece.n_row, shape.dk, shape.dv,
+                         rows.row, 1, k + head * shape.dk, shape.dk, v + head * shape.dv, shape.dv);
         fvi_kv_rows_skip(&rows, UINT32_MAX);
         at = rows.at;
     }
@@ -191,8 +191,8 @@ static void merge_blocks(fvi_kv_seq *seq)
 {
     while (seq->n_block >= 2) {
         fvi_kv_block *a = &seq->blocks[seq->n_block - 2], *b = a + 1;
-        if (a->turn != NULL || a->slots != NULL || a->recall != b->recall || a->n_token != b->n_token ||
-            2 * a->n_token > FVI_KV_MERGE) {
+        if (a->turn != NULL || a->slots != NULL || a->recall != b->recall ||
+            a->n_token != b->n_token || 2 * a->n_token > FVI_KV_MERGE) {
             return;
         }
         fvi_kv_block both = {.n_token = 2 * a->n_token, .recall = a->recall};

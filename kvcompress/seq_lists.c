@@ -44,7 +44,7 @@ size_t fvi_kv_geom_token_bytes(const fvi_kv_geom *geom, fovea_kind kind)
     size_t n_bytes = 0;
     for (uint32_t i = 0; i < geom->n_layer && codec != NULL; i++) {
         const fvi_kv_layer_geom *layer = &geom->layers[i];
-        n_bytes += layer->n_kv_head * codec->bytes(1, layer->dk, layer->dv);
+        n_bytes += layer->n_kv_head * fvi_codec_bytes(codec, 1, layer->dk, layer->dv);
     }
     return n_bytes;
 }
@@ -56,7 +56,8 @@ size_t fvi_kv_geom_granule(const fvi_kv_geom *geom)
         for (uint32_t k = 0; fvi_codec_at(k) != NULL; k++) {
             const fvi_codec *codec = fvi_codec_at(k);
             if (codec->kind != FOVEA_KIND_F32 || geom->base == FOVEA_KIND_F32) {
-                row = FVI_MAX(row, codec->bytes(1, geom->layers[i].dk, geom->layers[i].dv));
+                row =
+                    FVI_MAX(row, fvi_codec_bytes(codec, 1, geom->layers[i].dk, geom->layers[i].dv));
             }
         }
     }

@@ -199,10 +199,10 @@ static void blur(slot_list *self, const fvi_kv_pool *pool, uint32_t sharp)
     fvi_kv_rows from = rows_at(self, pool, 0, sharp), to = rows_at(self, pool, 1, entry - first);
     const fvi_kv_shape *shape = &from.shape;
     float *k = self->slots->row, *v = k + shape->dk;
-    from.shape.codec->decode(from.piece.data, from.piece.n_row, shape->dk, shape->dv, from.row, 1,
-                             k, shape->dk, v, shape->dv);
-    to.shape.codec->encode(to.piece.data, to.piece.n_row, shape->dk, shape->dv, to.row, 1, k,
-                           shape->dk, v, shape->dv);
+    fvi_codec_decode(from.shape.codec, from.piece.data, from.piece.n_row, shape->dk, shape->dv,
+                     from.row, 1, k, shape->dk, v, shape->dv);
+    fvi_codec_encode(to.shape.codec, to.piece.data, to.piece.n_row, shape->dk, shape->dv, to.row, 1,
+                     k, shape->dk, v, shape->dv);
     set_entry(self, entry, self->position[sharp], self->mass != NULL ? self->mass[sharp] : 0);
 }
 
@@ -267,8 +267,8 @@ fovea_status fvi_kv_slots_append(fvi_kv_seq *seq, uint32_t layer, const float *k
         }
         fvi_kv_rows row = rows_at(&list, seq->pool, 0, make_room(&list, seq->pool));
         uint32_t dk = row.shape.dk, dv = row.shape.dv;
-        row.shape.codec->encode(row.piece.data, row.piece.n_row, dk, dv, row.row, 1, k + head * dk,
-                                dk, v + head * dv, dv);
+        fvi_codec_encode(row.shape.codec, row.piece.data, row.piece.n_row, dk, dv, row.row, 1,
+                         k + head * dk, dk, v + head * dv, dv);
     }
     return FOVEA_OK;
 }

@@ -201,10 +201,10 @@ static void move_row(refill *self, fvi_kv_rows *from, fvi_kv_rows *to)
     if (fvi_kv_rows_ready(from, 1) == 0 || fvi_kv_rows_ready(to, 1) == 0) {
         return;
     }
-    shape->codec->decode(from->piece.data, from->piece.n_row, shape->dk, shape->dv, from->row++, 1,
-                         k, shape->dk, v, shape->dv);
-    to->shape.codec->encode(to->piece.data, to->piece.n_row, shape->dk, shape->dv, to->row++, 1, k,
-                            shape->dk, v, shape->dv);
+    fvi_codec_decode(shape->codec, from->piece.data, from->piece.n_row, shape->dk, shape->dv,
+                     from->row++, 1, k, shape->dk, v, shape->dv);
+    fvi_codec_encode(to->shape.codec, to->piece.data, to->piece.n_row, shape->dk, shape->dv,
+                     to->row++, 1, k, shape->dk, v, shape->dv);
 }
 
 /* All rows of one list of a block, whose levels begin at *level; the block's walk goes behind them. */

@@ -162,7 +162,7 @@ static fovea_status make_attention(bench *self, const fvi_codec *codec, uint32_t
 {
     const bench_shape *s = self->options->shape;
     uint32_t d = s->head_dim;
-    size_t bytes = fvi_round_up(codec->bytes(n, d, d), 64);
+    size_t bytes = fvi_round_up(fvi_codec_bytes(codec, n, d, d), 64);
     *a = (attention){.bench = self, .n_list = n_layer * s->n_kv_head, .n_row = n_row};
     a->data = bench_memory(a->n_list * bytes);
     a->runs = bench_memory(a->n_list * sizeof *a->runs);
@@ -257,7 +257,7 @@ static fovea_status bench_attn_decode(bench *self)
                         .run = run_attn_decode,
                         .arg = &a,
                         .bytes = (double)a.n_list *
-                                 (double)codec->bytes(depth, s->head_dim, s->head_dim)};
+                                 (double)fvi_codec_bytes(codec, depth, s->head_dim, s->head_dim)};
         fovea_status status = bench_measure(self, &c, &result);
         free_attention(&a);
         FVI_TRY(status);

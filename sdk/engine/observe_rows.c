@@ -160,7 +160,8 @@ static bool walk_next(fvi_observer *self, row_walk *walk)
     }
     const fvi_run_view *run = &walk->list->runs[walk->run];
     walk->n = FVI_MIN(FVI_MIN(run->n_token - walk->row, walk->left), FVI_OBSERVE_CHUNK);
-    run->codec->decode(run->data, run->capacity, d, d, walk->row, walk->n, self->k, d, self->v, d);
+    fvi_codec_decode(run->codec, run->data, run->capacity, d, d, walk->row, walk->n, self->k, d,
+                     self->v, d);
     walk->row += walk->n;
     walk->left -= walk->n;
     if (walk->row == run->n_token) {

@@ -24,8 +24,8 @@ FVI_INLINE void fvi_tile_rows_avx2(const fvi_run_view *run, uint32_t dk, uint32_
             }
         }
     } else {
-        run->codec->decode(run->data, run->capacity, dk, dv, first, n, values ? NULL : out, stride,
-                           values ? out : NULL, stride);
+        fvi_codec_decode(run->codec, run->data, run->capacity, dk, dv, first, n,
+                         values ? NULL : out, stride, values ? out : NULL, stride);
     }
     for (uint32_t t = 0; t < n && d % 16 != 0; t++) {
         memset(out + t * stride + d, 0, (16 - d % 16) * sizeof *out);

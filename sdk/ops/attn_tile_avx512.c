@@ -60,8 +60,8 @@ static void rows_decoded(const fvi_section *s, uint32_t first, uint32_t n, float
                          size_t stride)
 {
     const fvi_run_view *run = s->run;
-    run->codec->decode(run->data, run->capacity, s->dk, s->dv, first, n, s->values ? NULL : out,
-                       stride, s->values ? out : NULL, stride);
+    fvi_codec_decode(run->codec, run->data, run->capacity, s->dk, s->dv, first, n,
+                     s->values ? NULL : out, stride, s->values ? out : NULL, stride);
     for (uint32_t t = 0; t < n && s->d % 16 != 0; t++) {
         memset(out + t * stride + s->d, 0, (16 - s->d % 16) * sizeof *out);
     }

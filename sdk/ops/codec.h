@@ -56,30 +56,79 @@ struct fvi_row_fit; /* kvcompress/row_fit.h */
 
 #define FVI_FIT_WIDEST 512 /* channels; wider rows are not fitted */
 
-typedef struct fvi_codec {
+/* One kind. Its functions are given their own entry, so kinds that differ in numbers only share them; they are
+ * called through fvi_codec_<name> below. */
+typedef struct fvi_codec fvi_codec;
+struct fvi_codec {
     const char *name; /* as recipes spell it */
     fovea_kind kind;
     fvi_code_layout codes; /* bits 0: no codes */
     fvi_pca_shape pca;
     /* Bytes of a run; exact, without rounding; never falls as the capacity grows. */
-    size_t (*bytes)(uint32_t capacity, uint32_t dk, uint32_t dv);
+    size_t (*bytes)(const fvi_codec *self, uint32_t capacity, uint32_t dk, uint32_t dv);
     /* How many rows from `first` on, where a group begins, encode needs in one call; 0 or the whole
      * pointer NULL: any number. At most FVI_CODEC_ROWS. */
-    uint32_t (*encode_rows)(uint32_t capacity, uint32_t dk, uint32_t dv, uint32_t first);
+    uint32_t (*encode_rows)(const fvi_codec *self, uint32_t capacity, uint32_t dk, uint32_t dv,
+                            uint32_t first);
     /* Kinds that are fitted to rows before any of them is encoded: how many rows from `first` on, where they
      * begin, have a fit of their own (0: a run of that length has none), and what writes a fit, solved and spanned,
      * into the run. NULL: no such kind. */
-    uint32_t (*fit_rows)(uint32_t capacity, uint32_t dk, uint32_t dv, uint32_t first);
-    void (*settle)(const struct fvi_row_fit *fit, uint8_t *run, uint32_t capacity, uint32_t dk,
-                   uint32_t dv, uint32_t first);
+    uint32_t (*fit_rows)(const fvi_codec *self, uint32_t capacity, uint32_t dk, uint32_t dv,
+                         uint32_t first);
+    void (*settle)(const fvi_codec *self, const struct fvi_row_fit *fit, uint8_t *run,
+                   uint32_t capacity, uint32_t dk, uint32_t dv, uint32_t first);
     /* Writes rows first..first+n-1. */
-    void (*encode)(uint8_t *run, uint32_t capacity, uint32_t dk, uint32_t dv, uint32_t first,
-                   uint32_t n, const float *k /* [n, dk], rows k_stride floats apart */,
-                   size_t k_stride, const float *v /* [n, dv] */, size_t v_stride);
+    void (*encode)(const fvi_codec *self, uint8_t *run, uint32_t capacity, uint32_t dk, uint32_t dv,
+                   uint32_t first, uint32_t n,
+                   const float *k /* [n, dk], rows k_stride floats apart */, size_t k_stride,
+                   const float *v /* [n, dv] */, size_t v_stride);
     /* Reads rows first..first+n-1; k or v may be NULL. */
-    void (*decode)(const uint8_t *run, uint32_t capacity, uint32_t dk, uint32_t dv, uint32_t first,
-                   uint32_t n, float *k, size_t k_stride, float *v, size_t v_stride);
-} fvi_codec;
+    void (*decode)(const fvi_codec *self, const uint8_t *run, uint32_t capacity, uint32_t dk,
+                   uint32_t dv, uint32_t first, uint32_t n, float *k, size_t k_stride, float *v,
+                   size_t v_stride);
+};
+
+static inline size_t fvi_codec_bytes(const fvi_codec *codec, uint32_t capacity, uint32_t dk,
+                                     uint32_t dv)
+{
+    return codec->bytes(codec, capacity, dk, dv);
+}
+
+/* 0: any number. */
+static inline uint32_t fvi_codec_encode_rows(const fvi_codec *codec, uint32_t capacity, uint32_t dk,
+                                             uint32_t dv, uint32_t first)
+{
+    return codec->encode_rows != NULL ? codec->encode_rows(codec, capacity, dk, dv, first) : 0;
+}
+
+/* 0: none. */
+static inline uint32_t fvi_codec_fit_rows(const fvi_codec *codec, uint32_t capacity, uint32_t dk,
+                                          uint32_t dv, uint32_t first)
+{
+    return codec->fit_rows != NULL ? codec->fit_rows(codec, capacity, dk, dv, first) : 0;
+}
+
+static inline void fvi_codec_settle(const fvi_codec *codec, const struct fvi_row_fit *fit,
+                                    uint8_t *run, uint32_t capacity, uint32_t dk, uint32_t dv,
+                                    uint32_t first)
+{
+    codec->settle(codec, fit, run, capacity, dk, dv, first);
+}
+
+static inline void fvi_codec_encode(const fvi_codec *codec, uint8_t *run, uint32_t capacity,
+                                    uint32_t dk, uint32_t dv, uint32_t first, uint32_t n,
+                                    const float *k, size_t k_stride, const float *v,
+                                    size_t v_stride)
+{
+    codec->encode(codec, run, capacity, dk, dv, first, n, k, k_stride, v, v_stride);
+}
+
+static inline void fvi_codec_decode(const fvi_codec *codec, const uint8_t *run, uint32_t capacity,
+                                    uint32_t dk, uint32_t dv, uint32_t first, uint32_t n, float *k,
+                                    size_t k_stride, float *v, size_t v_stride)
+{
+    codec->decode(codec, run, capacity, dk, dv, first, n, k, k_stride, v, v_stride);
+}
 
 /* A run as kernels see it. */
 typedef struct fvi_run_view {

@@ -97,8 +97,8 @@ static void block_scores(const attn_block *b, attn_scratch *s)
         fvi_piece piece = {0};
         while (fvi_list_next(b->list, TILE, b->n_token, &piece)) {
             const fvi_run_view *run = piece.run;
-            run->codec->decode(run->data, run->capacity, b->dk, b->dv, piece.first, piece.n,
-                               s->tile, b->dk, NULL, 0);
+            fvi_codec_decode(run->codec, run->data, run->capacity, b->dk, b->dv, piece.first,
+                             piece.n, s->tile, b->dk, NULL, 0);
             score_tokens(b, s, s->tile, b->dk, piece.token, piece.n);
         }
     }
@@ -127,8 +127,8 @@ static void block_values(const attn_block *b, attn_scratch *s)
         fvi_piece piece = {0};
         while (fvi_list_next(b->list, TILE, b->n_token, &piece)) {
             const fvi_run_view *run = piece.run;
-            run->codec->decode(run->data, run->capacity, b->dk, b->dv, piece.first, piece.n, NULL,
-                               0, s->tile, b->dv);
+            fvi_codec_decode(run->codec, run->data, run->capacity, b->dk, b->dv, piece.first,
+                             piece.n, NULL, 0, s->tile, b->dv);
             sum_values(b, s, s->tile, b->dv, piece.token, piece.n);
         }
     }

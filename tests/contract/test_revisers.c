@@ -88,7 +88,7 @@ static void check_rows(const fvi_list_view *view, uint32_t d, fovea_kind base, c
         const fvi_run_view *run = &view->runs[i];
         for (uint32_t row = 0; row < run->n_token; row++, n_row++) {
             float k[MOST_WIDTH], v[MOST_WIDTH];
-            run->codec->decode(run->data, run->capacity, d, d, row, 1, k, d, v, d);
+            fvi_codec_decode(run->codec, run->data, run->capacity, d, d, row, 1, k, d, v, d);
             if (run->codec->kind != base) {
                 for (uint32_t c = 0; c < d; c++) {
                     assert_true(isfinite(k[c]) && isfinite(v[c]));

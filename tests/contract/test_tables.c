@@ -140,9 +140,10 @@ static void test_codecs(void **state)
             uint32_t n = 1 + rng_below(&r, round % 10 == 0 ? MOST_TOKEN : 60);
             uint32_t dk = 32 + rng_below(&r, 225), dv = 32 + rng_below(&r, 225);
             uint32_t k_stride = dk + rng_below(&r, 9), v_stride = dv + rng_below(&r, 9);
-            size_t n_bytes = codec->bytes(n, dk, dv);
-            assert_true(codec->bytes(n + 1, dk, dv) > n_bytes ||
-                        (codec->fit_rows != NULL && codec->bytes(n + 1, dk, dv) == n_bytes));
+            size_t n_bytes = fvi_codec_bytes(codec, n, dk, dv);
+            assert_true(
+                fvi_codec_bytes(codec, n + 1, dk, dv) > n_bytes ||
+                (codec->fit_rows != NULL && fvi_codec_bytes(codec, n + 1, dk, dv) == n_bytes));
             uint8_t *run = malloc(n_bytes + 2 * GUARD);
             float *k = malloc((size_t)n * k_stride * sizeof *k),
                   *k2 = malloc((size_t)n * k_stride * sizeof *k);
@@ -161,9 +162,9 @@ static void test_codecs(void **state)
             for (size_t j = 0; j < GUARD; j++) {
                 assert_true(run[j] == 0x5a && run[GUARD + n_bytes + j] == 0x5a);
             }
-            codec->decode(run + GUARD, n, dk, dv, 0, n, k2, k_stride, v2, v_stride);
+            fvi_codec_decode(codec, run + GUARD, n, dk, dv, 0, n, k2, k_stride, v2, v_stride);
             /* what a fit loses depends on the rows: test_pca */
-            float bound = fvi_fit_rows(codec, n, dk, dv, 0) > 0 ? 8.0f : off_by(codec);
+            float bound = fvi_codec_fit_rows(codec, n, dk, dv, 0) > 0 ? 8.0f : off_by(codec);
             for (size_t j = 0; j < (size_t)n * k_stride; j++) {
                 bool inside = j % k_stride < dk;
                 assert_true(inside ? fabsf(k2[j] - k[j]) < 5 * bound : k2[j] == -99);
@@ -174,13 +175,13 @@ static void test_codecs(void **state)
             }
             /* a row alone is stored as it is in company */
             uint32_t row = rng_below(&r, n);
-            uint8_t *alone = malloc(codec->bytes(1, dk, dv));
+            uint8_t *alone = malloc(fvi_codec_bytes(codec, 1, dk, dv));
             float *k3 = malloc(dk * sizeof *k3), *v3 = malloc(dv * sizeof *v3);
-            codec->encode(alone, 1, dk, dv, 0, 1, k + (size_t)row * k_stride, k_stride,
-                          v + (size_t)row * v_stride, v_stride);
-            codec->decode(alone, 1, dk, dv, 0, 1, k3, dk, v3, dv);
-            bool groups = codec->encode_rows != NULL && codec->encode_rows(n, dk, dv, 0) > 0;
-            if (!groups && fvi_fit_rows(codec, n, dk, dv, 0) == 0) {
+            fvi_codec_encode(codec, alone, 1, dk, dv, 0, 1, k + (size_t)row * k_stride, k_stride,
+                             v + (size_t)row * v_stride, v_stride);
+            fvi_codec_decode(codec, alone, 1, dk, dv, 0, 1, k3, dk, v3, dv);
+            bool groups = fvi_codec_encode_rows(codec, n, dk, dv, 0) > 0;
+            if (!groups && fvi_codec_fit_rows(codec, n, dk, dv, 0) == 0) {
                 assert_memory_equal(k3, k2 + (size_t)row * k_stride, dk * sizeof *k3);
                 assert_memory_equal(v3, v2 + (size_t)row * v_stride, dv * sizeof *v3);
             }

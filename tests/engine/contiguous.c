@@ -15,9 +15,9 @@
 struct fvi_kv_seq {
     const fvi_kv_geom *geom;
     const fvi_codec *codec;
-    uint8_t **data;        /* [n_list] one run of CAPACITY tokens each */
-    fvi_run_view *runs;    /* [n_list] */
-    fvi_list_view *lists;  /* [n_list] */
+    uint8_t **data;       /* [n_list] one run of CAPACITY tokens each */
+    fvi_run_view *runs;   /* [n_list] */
+    fvi_list_view *lists; /* [n_list] */
     uint32_t n_token, n_fresh;
 };
 
@@ -37,11 +37,12 @@ fovea_status fvi_kv_seq_new(const fovea_alloc *alloc, fvi_kv_pool *pool, const f
     seq->data = fvi_calloc(alloc, n_list, sizeof *seq->data);
     seq->runs = fvi_calloc(alloc, n_list, sizeof *seq->runs);
     seq->lists = fvi_calloc(alloc, n_list, sizeof *seq->lists);
-    size_t n_bytes = seq->codec->bytes(CAPACITY, geom->layers[0].dk, geom->layers[0].dv);
+    size_t n_bytes = fvi_codec_bytes(seq->codec, CAPACITY, geom->layers[0].dk, geom->layers[0].dv);
     for (uint32_t i = 0; i < n_list; i++) {
         seq->data[i] = fvi_calloc(alloc, 1, n_bytes);
         assert_non_null(seq->data[i]);
-        seq->runs[i] = (fvi_run_view){.data = seq->data[i], .codec = seq->codec, .capacity = CAPACITY};
+        seq->runs[i] =
+            (fvi_run_view){.data = seq->data[i], .codec = seq->codec, .capacity = CAPACITY};
         seq->lists[i] = (fvi_list_view){.runs = &seq->runs[i], .n_run = 1};
     }
     *out = seq;
@@ -102,8 +103,9 @@ void fvi_kv_seq_write(fvi_kv_seq *seq, uint32_t layer, uint32_t row0, uint32_t n
 {
     const fvi_kv_layer_geom *g = &seq->geom->layers[layer];
     for (uint32_t h = 0; h < g->n_kv_head; h++) {
-        seq->codec->encode(seq->data[list_of(seq, layer, h)], CAPACITY, g->dk, g->dv, seq->n_token + row0, n,
-                           k + (size_t)h * g->dk, k_stride, v + (size_t)h * g->dv, v_stride);
+        fvi_codec_encode(seq->codec, seq->data[list_of(seq, layer, h)], CAPACITY, g->dk, g->dv,
+                         seq->n_token + row0, n, k + (size_t)h * g->dk, k_stride,
+                         v + (size_t)h * g->dv, v_stride);
     }
 }
 
@@ -115,7 +117,8 @@ void fvi_kv_seq_end_turn(fvi_kv_seq *seq)
 fovea_status fvi_kv_seq_append(fvi_kv_seq *seq, uint32_t layer, const float *k, const float *v)
 {
     const fvi_kv_layer_geom *g = &seq->geom->layers[layer];
-    fvi_kv_seq_write(seq, layer, 0, 1, k, (size_t)g->n_kv_head * g->dk, v, (size_t)g->n_kv_head * g->dv);
+    fvi_kv_seq_write(seq, layer, 0, 1, k, (size_t)g->n_kv_head * g->dk, v,
+                     (size_t)g->n_kv_head * g->dv);
     set_length(seq, layer, seq->n_token + 1);
     return FOVEA_OK;
 }

@@ -16,8 +16,8 @@
 #include <cmocka.h>
 
 #define CAP_BYTES ((uint64_t)12 << 20)
-#define ALPHA 0.1
-#define MAX_LIVE 256
+#define ALPHA     0.1
+#define MAX_LIVE  256
 
 /* Sessions that hold their planned prompt before the pool lets no other in. */
 static uint32_t count_live(const char *recipe, uint64_t *peak)
@@ -42,7 +42,8 @@ static uint32_t count_live(const char *recipe, uint64_t *peak)
         fovea_token token;
         fovea_engine_stats stats = {.size = sizeof stats};
         assert_int_equal(fovea_session_new(engine, &session, &sessions[n], &err), FOVEA_OK);
-        assert_int_equal(fovea_session_add_message(sessions[n], FOVEA_ROLE_USER, parts, 2, &err), FOVEA_OK);
+        assert_int_equal(fovea_session_add_message(sessions[n], FOVEA_ROLE_USER, parts, 2, &err),
+                         FOVEA_OK);
         assert_int_equal(fovea_session_generate(sessions[n], &plan, &generation, &err), FOVEA_OK);
         do { /* running, however slowly, or waiting for bytes that nobody will give back */
             status = fovea_generation_next(generation, 100, &token, NULL);
@@ -71,7 +72,8 @@ static void test_live_requests(void **state)
     uint64_t peak_full, peak_cut;
     uint32_t n_full = count_live("none", &peak_full);
     uint32_t n_cut = count_live("vl-cache:keep=0.1", &peak_cut);
-    print_message("live requests under %llu bytes: none %u, vl-cache:keep=0.1 %u (%.1fx); peak %llu and %llu\n",
+    print_message("live requests under %llu bytes: none %u, vl-cache:keep=0.1 %u (%.1fx); peak "
+                  "%llu and %llu\n",
                   (unsigned long long)CAP_BYTES, n_full, n_cut, (double)n_cut / n_full,
                   (unsigned long long)peak_full, (unsigned long long)peak_cut);
     assert_true(peak_full <= CAP_BYTES && peak_cut <= CAP_BYTES);
@@ -79,12 +81,12 @@ static void test_live_requests(void **state)
     assert_true((double)n_cut / n_full >= 0.8 / ALPHA);
 }
 
-#define N_HEAD 9
+#define N_HEAD    9
 #define N_KV_HEAD 3
-#define HEAD_DIM 64
-#define DEPTH 8192
-#define N_LAYER 8 /* of the model's 30: 50 MB of lists, more than the caches hold */
-#define N_ROUND 7
+#define HEAD_DIM  64
+#define DEPTH     8192
+#define N_LAYER   8 /* of the model's 30: 50 MB of lists, more than the caches hold */
+#define N_ROUND   7
 
 typedef struct layers {
     uint8_t *data[N_LAYER * N_KV_HEAD];
@@ -95,7 +97,7 @@ typedef struct layers {
 static void make_layers(layers *self, uint32_t n_token)
 {
     const fvi_codec *f16 = fvi_codec_of(FOVEA_KIND_F16);
-    size_t n_bytes = f16->bytes(n_token, HEAD_DIM, HEAD_DIM);
+    size_t n_bytes = fvi_codec_bytes(f16, n_token, HEAD_DIM, HEAD_DIM);
     for (uint32_t i = 0; i < N_LAYER * N_KV_HEAD; i++) {
         self->data[i] = fvi_alloc(&fvi_alloc_default, n_bytes);
         assert_non_null(self->data[i]);
@@ -103,8 +105,8 @@ static void make_layers(layers *self, uint32_t n_token)
             self->data[i][b] = (uint8_t)(b * 37);
             self->data[i][b + 1] = 0x3c;
         }
-        self->runs[i] =
-            (fvi_run_view){.data = self->data[i], .codec = f16, .n_token = n_token, .capacity = n_token};
+        self->runs[i] = (fvi_run_view){
+            .data = self->data[i], .codec = f16, .n_token = n_token, .capacity = n_token};
         self->lists[i] = (fvi_list_view){.runs = &self->runs[i], .n_run = 1, .n_token = n_token};
     }
 }
@@ -145,8 +147,9 @@ static void test_attention_time(void **state)
         best_full = fmin(best_full, time_layers(backend, &full, q, out));
         best_cut = fmin(best_cut, time_layers(backend, &cut, q, out));
     }
-    print_message("attention, %d layers of the 135M shape: depth %d %.0f us, %d%% kept %.0f us (%.1fx)\n",
-                  N_LAYER, DEPTH, best_full, (int)(100 * ALPHA), best_cut, best_full / best_cut);
+    print_message(
+        "attention, %d layers of the 135M shape: depth %d %.0f us, %d%% kept %.0f us (%.1fx)\n",
+        N_LAYER, DEPTH, best_full, (int)(100 * ALPHA), best_cut, best_full / best_cut);
     assert_true(best_full / best_cut >= 0.5 / ALPHA);
     for (uint32_t i = 0; i < N_LAYER * N_KV_HEAD; i++) {
         fvi_free(&fvi_alloc_default, full.data[i]);

@@ -164,8 +164,8 @@ static void check_rows(const bench *b, uint32_t layer, uint32_t head, const uint
         for (uint32_t row = 0; row < r->n_token; row++, n++) {
             float k[64], v[64], want_k[64], want_v[64];
             _Alignas(64) uint8_t alone[1024];
-            r->codec->decode(r->data, r->capacity, dims.dk, dims.dv, row, 1, k, dims.dk, v,
-                             dims.dv);
+            fvi_codec_decode(r->codec, r->data, r->capacity, dims.dk, dims.dv, row, 1, k, dims.dk,
+                             v, dims.dv);
             uint32_t found = n_position;
             for (uint32_t p = 0; p < n_position && found == n_position; p++) {
                 if (kinds[p] != r->codec->kind || seen[p] != 0) {
@@ -177,13 +177,15 @@ static void check_rows(const bench *b, uint32_t layer, uint32_t head, const uint
                         c < dims.dv ? cell(list, p, 1000 + c) : want_v[c % dims.dv];
                 }
                 const fvi_codec *base = fvi_codec_of(b->g.geom.base);
-                base->encode(alone, 1, dims.dk, dims.dv, 0, 1, want_k, dims.dk, want_v, dims.dv);
-                base->decode(alone, 1, dims.dk, dims.dv, 0, 1, want_k, dims.dk, want_v, dims.dv);
+                fvi_codec_encode(base, alone, 1, dims.dk, dims.dv, 0, 1, want_k, dims.dk, want_v,
+                                 dims.dv);
+                fvi_codec_decode(base, alone, 1, dims.dk, dims.dv, 0, 1, want_k, dims.dk, want_v,
+                                 dims.dv);
                 if (r->codec != base) {
-                    r->codec->encode(alone, 1, dims.dk, dims.dv, 0, 1, want_k, dims.dk, want_v,
-                                     dims.dv);
-                    r->codec->decode(alone, 1, dims.dk, dims.dv, 0, 1, want_k, dims.dk, want_v,
-                                     dims.dv);
+                    fvi_codec_encode(r->codec, alone, 1, dims.dk, dims.dv, 0, 1, want_k, dims.dk,
+                                     want_v, dims.dv);
+                    fvi_codec_decode(r->codec, alone, 1, dims.dk, dims.dv, 0, 1, want_k, dims.dk,
+                                     want_v, dims.dv);
                 }
                 bool same = memcmp(k, want_k, dims.dk * sizeof *k) == 0 &&
                             memcmp(v, want_v, dims.dv * sizeof *v) == 0;

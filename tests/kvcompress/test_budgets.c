@@ -261,7 +261,7 @@ static void attend(const bench *b, uint32_t head, const float *q, double *out)
         for (uint32_t row = 0; row < run->n_token; row++) {
             float k[D], v[D];
             double x = 0;
-            run->codec->decode(run->data, run->capacity, D, D, row, 1, k, D, v, D);
+            fvi_codec_decode(run->codec, run->data, run->capacity, D, D, row, 1, k, D, v, D);
             for (uint32_t c = 0; c < D; c++) {
                 x += (double)q[c] * k[c];
             }
@@ -304,7 +304,7 @@ static double planted_error(uint64_t seed, const char *recipe, size_t *full_byte
                 row = 0;
                 run++;
             }
-            run->codec->decode(run->data, run->capacity, D, D, row, 1, k, D, NULL, D);
+            fvi_codec_decode(run->codec, run->data, run->capacity, D, D, row, 1, k, D, NULL, D);
             for (uint32_t c = 0; c < D; c++) {
                 x += q[head][c] * k[c];
             }

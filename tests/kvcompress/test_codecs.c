@@ -207,14 +207,14 @@ static void test_round_trip(void **state)
             double offset = offsets[round % FVI_COUNT(offsets)];
             fill(in.k, FVI_COUNT(in.k), scale, offset);
             fill(in.v, FVI_COUNT(in.v), scale, -offset);
-            size_t n_bytes = codec->bytes(n, dk, dv);
+            size_t n_bytes = fvi_codec_bytes(codec, n, dk, dv);
             assert_int_equal(n_bytes, expected_bytes(codec->kind, n, dk, dv));
             memset(run, 0xa5, sizeof run);
-            codec->encode(run, n, dk, dv, 0, n, in.k, MAX_D, in.v, MAX_D);
+            fvi_codec_encode(codec, run, n, dk, dv, 0, n, in.k, MAX_D, in.v, MAX_D);
             for (size_t b = n_bytes; b < n_bytes + 64; b++) {
                 assert_int_equal(run[b], 0xa5);
             }
-            codec->decode(run, n, dk, dv, 0, n, out.k, MAX_D, out.v, MAX_D);
+            fvi_codec_decode(codec, run, n, dk, dv, 0, n, out.k, MAX_D, out.v, MAX_D);
             check_rows(codec->kind, false, in.k, out.k, n, dk, dv);
             check_rows(codec->kind, true, in.v, out.v, n, dk, dv);
         }
@@ -232,16 +232,16 @@ static void test_row_by_row(void **state)
         fill(in.v, FVI_COUNT(in.v), 2, 0);
         memset(run, 0, sizeof run);
         memset(other, 0, sizeof other);
-        codec->encode(run, n, dk, dv, 0, n, in.k, MAX_D, in.v, MAX_D);
+        fvi_codec_encode(codec, run, n, dk, dv, 0, n, in.k, MAX_D, in.v, MAX_D);
         for (uint32_t row = n; row-- > 0;) {
-            codec->encode(other, n, dk, dv, row, 1, in.k + (size_t)row * MAX_D, MAX_D,
-                          in.v + (size_t)row * MAX_D, MAX_D);
+            fvi_codec_encode(codec, other, n, dk, dv, row, 1, in.k + (size_t)row * MAX_D, MAX_D,
+                             in.v + (size_t)row * MAX_D, MAX_D);
         }
-        assert_memory_equal(run, other, codec->bytes(n, dk, dv));
+        assert_memory_equal(run, other, fvi_codec_bytes(codec, n, dk, dv));
         float whole[9 * 70], single[70];
-        codec->decode(run, n, dk, dv, 0, n, whole, dk, NULL, 0);
+        fvi_codec_decode(codec, run, n, dk, dv, 0, n, whole, dk, NULL, 0);
         for (uint32_t row = 0; row < n; row++) {
-            codec->decode(run, n, dk, dv, row, 1, single, dk, NULL, 0);
+            fvi_codec_decode(codec, run, n, dk, dv, row, 1, single, dk, NULL, 0);
             assert_memory_equal(single, whole + (size_t)row * dk, dk * sizeof(float));
         }
     }
@@ -251,8 +251,8 @@ static void test_row_by_row(void **state)
 static void settle_alike(const fvi_codec *codec, uint8_t *to, const uint8_t *from, uint32_t n,
                          uint32_t dk, uint32_t dv)
 {
-    if (fvi_fit_rows(codec, n, dk, dv, 0) > 0) {
-        memcpy(to, from, codec->bytes(n, dk, dv));
+    if (fvi_codec_fit_rows(codec, n, dk, dv, 0) > 0) {
+        memcpy(to, from, fvi_codec_bytes(codec, n, dk, dv));
     }
 }
 
@@ -272,17 +272,18 @@ static void test_group_by_group(void **state)
             store_run(codec, run, n, dk, dv, n, in.k, MAX_D, in.v, MAX_D);
             settle_alike(codec, other, run, n, dk, dv);
             for (uint32_t first = 0, n_row; first < n; first += n_row) {
-                n_row = codec->encode_rows != NULL ? codec->encode_rows(n, dk, dv, first) : 0;
+                n_row = fvi_codec_encode_rows(codec, n, dk, dv, first);
                 assert_true(n_row <= FVI_CODEC_ROWS && n_row <= n - first);
                 n_row = n_row > 0 ? n_row : 1;
-                codec->encode(other, n, dk, dv, first, n_row, in.k + (size_t)first * MAX_D, MAX_D,
-                              in.v + (size_t)first * MAX_D, MAX_D);
+                fvi_codec_encode(codec, other, n, dk, dv, first, n_row,
+                                 in.k + (size_t)first * MAX_D, MAX_D, in.v + (size_t)first * MAX_D,
+                                 MAX_D);
             }
-            assert_memory_equal(run, other, codec->bytes(n, dk, dv));
-            codec->decode(run, n, dk, dv, 0, n, out.k, MAX_D, out.v, MAX_D);
+            assert_memory_equal(run, other, fvi_codec_bytes(codec, n, dk, dv));
+            fvi_codec_decode(codec, run, n, dk, dv, 0, n, out.k, MAX_D, out.v, MAX_D);
             for (uint32_t row = 0; row < n; row += 3) {
                 float k[70], v[33];
-                codec->decode(run, n, dk, dv, row, 1, k, dk, v, dv);
+                fvi_codec_decode(codec, run, n, dk, dv, row, 1, k, dk, v, dv);
                 assert_memory_equal(k, out.k + (size_t)row * MAX_D, sizeof k);
                 assert_memory_equal(v, out.v + (size_t)row * MAX_D, sizeof v);
             }
@@ -300,13 +301,13 @@ static void test_bytes_never_fall(void **state)
         const fvi_codec *codec = fvi_codec_at(i);
         for (uint32_t w = 0; w < FVI_COUNT(widths) * FVI_COUNT(widths); w++) {
             uint32_t dk = widths[w / FVI_COUNT(widths)], dv = widths[w % FVI_COUNT(widths)];
-            assert_int_equal(codec->bytes(0, dk, dv), 0);
+            assert_int_equal(fvi_codec_bytes(codec, 0, dk, dv), 0);
             for (uint32_t n = 1; n < 700; n++) {
-                size_t n_bytes = codec->bytes(n, dk, dv);
+                size_t n_bytes = fvi_codec_bytes(codec, n, dk, dv);
                 if (codec->fit_rows == NULL) {
                     assert_int_equal(n_bytes, expected_bytes(codec->kind, n, dk, dv));
                 }
-                if (n_bytes < codec->bytes(n - 1, dk, dv)) {
+                if (n_bytes < fvi_codec_bytes(codec, n - 1, dk, dv)) {
                     fail_msg("%s %u x %u: %u rows take less than %u", codec->name, dk, dv, n,
                              n - 1);
                 }
@@ -321,31 +322,31 @@ static void test_layout(void **state)
     (void)state;
     float k[5] = {-1, 0, 1, 2, 14}, v[2] = {3, 3};
     const fvi_codec *int4 = fvi_codec_of(FOVEA_KIND_INT4);
-    int4->encode(run, 1, 5, 2, 0, 1, k, 5, v, 2);
+    fvi_codec_encode(int4, run, 1, 5, 2, 0, 1, k, 5, v, 2);
     /* scale 1, min -1: codes 0 1 2 3 15; byte i holds the elements i and i + 3 */
     const uint8_t want4[] = {0x30, 0xf1, 0x02, 0x00, 0x00, 0x3c,
                              0x00, 0xbc, 0x00, 0x00, 0x00, 0x42};
-    assert_int_equal(int4->bytes(1, 5, 2), sizeof want4);
+    assert_int_equal(fvi_codec_bytes(int4, 1, 5, 2), sizeof want4);
     assert_memory_equal(run, want4, sizeof want4);
 
     float five[5] = {0, 1, 2, 3, 3};
     const fvi_codec *int2 = fvi_codec_of(FOVEA_KIND_INT2);
-    int2->encode(run, 1, 5, 2, 0, 1, five, 5, v, 2);
+    fvi_codec_encode(int2, run, 1, 5, 2, 0, 1, five, 5, v, 2);
     /* codes 0 1 2 3 3; byte i holds the elements i, i + 2 and i + 4 */
     const uint8_t want2[] = {0x38, 0x0d, 0x00, 0x00, 0x3c, 0x00, 0x00, 0x00, 0x00, 0x00, 0x42};
-    assert_int_equal(int2->bytes(1, 5, 2), sizeof want2);
+    assert_int_equal(fvi_codec_bytes(int2, 1, 5, 2), sizeof want2);
     assert_memory_equal(run, want2, sizeof want2);
 
     float wide[2] = {0, 255};
     const fvi_codec *int8 = fvi_codec_of(FOVEA_KIND_INT8);
-    int8->encode(run, 1, 2, 2, 0, 1, wide, 2, v, 2);
+    fvi_codec_encode(int8, run, 1, 2, 2, 0, 1, wide, 2, v, 2);
     const uint8_t want8[] = {0x00, 0xff, 0x00, 0x00, 0x00, 0x3c,
                              0x00, 0x00, 0x00, 0x00, 0x00, 0x42};
     assert_memory_equal(run, want8, sizeof want8);
 
     const fvi_codec *f16 = fvi_codec_of(FOVEA_KIND_F16);
     float two[2] = {1, -2};
-    f16->encode(run, 2, 1, 1, 1, 1, two, 1, two + 1, 1);
+    fvi_codec_encode(f16, run, 2, 1, 1, 1, 1, two, 1, two + 1, 1);
     const uint8_t want16[] = {0x00, 0x3c};
     const uint8_t want16v[] = {0x00, 0xc0};
     assert_memory_equal(run + 2, want16, 2);
@@ -359,7 +360,7 @@ static void test_channel_layout(void **state)
     /* two tokens of two channels are per channel; channel 0 is 0 and 15, channel 1 is 30 and 0 */
     float k[4] = {0, 30, 15, 0}, v[4] = {0, 30, 15, 0};
     const fvi_codec *int4 = fvi_codec_of(FOVEA_KIND_INT4_CHAN);
-    int4->encode(run, 2, 2, 2, 0, 2, k, 2, v, 2);
+    fvi_codec_encode(int4, run, 2, 2, 2, 0, 2, k, 2, v, 2);
     const uint8_t want4[] = {
         0x00, 0x00, 0x0f, 0x00,
         0x0f, 0x00, 0x00, 0x00, /* K: a word per token, the second channel high */
@@ -370,7 +371,7 @@ static void test_channel_layout(void **state)
         0x00, 0x3c, 0x00, 0x00,
         0x00, 0x40, 0x00, 0x00,
     };
-    assert_int_equal(int4->bytes(2, 2, 2), sizeof want4);
+    assert_int_equal(fvi_codec_bytes(int4, 2, 2, 2), sizeof want4);
     assert_memory_equal(run, want4, sizeof want4);
 
     /* int2: elements 2 i and 2 i + 1 at the bits 2 i and 16 + 2 i */
@@ -379,7 +380,7 @@ static void test_channel_layout(void **state)
         six[i] = i / 6 == 5 ? 0 : row[i % 6] * (float)(i / 6 == 0);
     }
     const fvi_codec *int2 = fvi_codec_of(FOVEA_KIND_INT2_CHAN);
-    int2->encode(run, 6, 6, 6, 0, 6, six, 6, six, 6);
+    fvi_codec_encode(int2, run, 6, 6, 6, 0, 6, six, 6, six, 6);
     const uint8_t token0[] = {0x03, 0x00, 0x3c,
                               0x00}; /* 3 at bit 0; the 1, its group's largest, and 3 */
     assert_memory_equal(run, token0, sizeof token0);
@@ -399,10 +400,10 @@ static void test_f16_again_same_bytes(void **state)
             all[n++] = fvi_f16_to_f32((uint16_t)h);
         }
     }
-    f16->encode(first, n, 1, 0, 0, n, all, 1, all, 0);
-    f16->decode(first, n, 1, 0, 0, n, back, 1, NULL, 0);
+    fvi_codec_encode(f16, first, n, 1, 0, 0, n, all, 1, all, 0);
+    fvi_codec_decode(f16, first, n, 1, 0, 0, n, back, 1, NULL, 0);
     assert_memory_equal(all, back, n * sizeof(float));
-    f16->encode(second, n, 1, 0, 0, n, back, 1, back, 0);
+    fvi_codec_encode(f16, second, n, 1, 0, 0, n, back, 1, back, 0);
     assert_memory_equal(first, second, 2 * (size_t)n);
 }
 
@@ -418,8 +419,8 @@ static void test_hostile_values(void **state)
         for (uint32_t j = 0; j < FVI_COUNT(bad); j++) {
             for (uint32_t k = 0; k < FVI_COUNT(bad); k++) {
                 float row[3] = {bad[j], bad[k], 1}, back[3];
-                codec->encode(run, 1, 3, 3, 0, 1, row, 3, row, 3);
-                codec->decode(run, 1, 3, 3, 0, 1, back, 3, NULL, 0);
+                fvi_codec_encode(codec, run, 1, 3, 3, 0, 1, row, 3, row, 3);
+                fvi_codec_decode(codec, run, 1, 3, 3, 0, 1, back, 3, NULL, 0);
                 for (uint32_t c = 0; c < 3; c++) {
                     bool excused = codec->kind == FOVEA_KIND_F16 && isnan(row[c]);
                     assert_true(isfinite(back[c]) || excused);

@@ -147,8 +147,8 @@ static kept_rows take_rows(bench *b, const fvi_kv_plan *plan)
         for (uint32_t head = 0; head < b->g.layers[layer].n_kv_head; head++) {
             for (uint32_t i = 0; i < lists[head].n_run; i++) {
                 const fvi_run_view *run = &lists[head].runs[i];
-                run->codec->decode(run->data, run->capacity, D, D, 0, run->n_token, to, 2 * D,
-                                   to + D, 2 * D);
+                fvi_codec_decode(run->codec, run->data, run->capacity, D, D, 0, run->n_token, to,
+                                 2 * D, to + D, 2 * D);
                 to += (size_t)run->n_token * 2 * D;
             }
         }
@@ -236,7 +236,7 @@ static void test_caps_bind(void **state)
 
 static double row_bytes(uint8_t kind)
 {
-    return kind == FVI_KV_DROP ? 0 : (double)fvi_codec_of(kind)->bytes(256, D, D) / 256;
+    return kind == FVI_KV_DROP ? 0 : (double)fvi_codec_bytes(fvi_codec_of(kind), 256, D, D) / 256;
 }
 
 /* Token and kind chosen together: the final plan steps down from what the cut left or drops, and the cut left
@@ -421,7 +421,7 @@ static void check_row(const fvi_kv_turn *turn, const fvi_kv_layer_geom *dims, ui
     for (uint32_t nth = 0; nth < turn->n_kind; nth++) {
         uint32_t n_row = fvi_kv_turn_rows(turn, head, nth);
         n += n_row;
-        n_bytes += turn->codec[nth]->bytes(n_row, dims->dk, dims->dv);
+        n_bytes += fvi_codec_bytes(turn->codec[nth], n_row, dims->dk, dims->dv);
     }
     assert_int_equal(row->n_text + row->n_vision, n);
     assert_int_equal(row->text_bytes + row->vision_bytes, n_bytes);

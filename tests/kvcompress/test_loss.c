@@ -53,9 +53,9 @@ static void test_dropped(void **state)
 static double error_square(const fvi_codec *codec, uint32_t n, float *k, float *v)
 {
     float *k2 = malloc(n * D * sizeof *k2), *v2 = malloc(n * D * sizeof *v2);
-    uint8_t *run = malloc(codec->bytes(n, D, D));
-    codec->encode(run, n, D, D, 0, n, k, D, v, D);
-    codec->decode(run, n, D, D, 0, n, k2, D, v2, D);
+    uint8_t *run = malloc(fvi_codec_bytes(codec, n, D, D));
+    fvi_codec_encode(codec, run, n, D, D, 0, n, k, D, v, D);
+    fvi_codec_decode(codec, run, n, D, D, 0, n, k2, D, v2, D);
     double k_off = 0, k_all = 0, v_off = 0, v_all = 0;
     for (uint32_t c = 0; c < D; c++) {
         double mean = 0;

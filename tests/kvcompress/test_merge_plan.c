@@ -21,8 +21,8 @@ static void read_rows(const bench *b, const fvi_kv_seq *seq, const fvi_kv_plan *
                 continue;
             }
             const fvi_run_view *at = &view->runs[run];
-            at->codec->decode(at->data, at->capacity, d, d, row, 1, out->k + t * d, d,
-                              out->v + t * d, d);
+            fvi_codec_decode(at->codec, at->data, at->capacity, d, d, row, 1, out->k + t * d, d,
+                             out->v + t * d, d);
             row++;
             if (row == at->n_token) {
                 run++;
@@ -68,8 +68,8 @@ static bool same_runs(const bench *b, const fvi_kv_seq *x, const fvi_kv_seq *y, 
         const fvi_run_view *run = &a->runs[i];
         assert_int_equal(run->n_token, c->runs[i].n_token);
         assert_ptr_equal(run->codec, c->runs[i].codec);
-        same =
-            same && memcmp(run->data, c->runs[i].data, run->codec->bytes(run->capacity, d, d)) == 0;
+        same = same && memcmp(run->data, c->runs[i].data,
+                              fvi_codec_bytes(run->codec, run->capacity, d, d)) == 0;
     }
     return same;
 }

@@ -109,7 +109,7 @@ static void variances(const float *x, uint32_t n, double *out)
 static void store(const fvi_codec *codec, uint32_t n)
 {
     store_run(codec, run, n, D, D, n, k, D, v, D);
-    codec->decode(run, n, D, D, 0, n, k2, D, v2, D);
+    fvi_codec_decode(codec, run, n, D, D, 0, n, k2, D, v2, D);
 }
 
 /* The variance along each direction is that of the rows; directions are orthonormal; ranges hold all rows. */
@@ -202,21 +202,22 @@ static void test_bytes(void **state)
     const fvi_codec *codec = fvi_codec_of(FOVEA_KIND_PCA_8), *int4 = fvi_codec_of(FOVEA_KIND_INT4);
     /* 128 channels: 24 directions of 64 nibbles, 64 bits a row */
     size_t head = 12 + 2 * 128 + 24 * 6 + 24 * 32;
-    assert_int_equal(codec->bytes(256, D, D), head + 256 / 16 * (64 / 2 * 4));
-    assert_int_equal(codec->bytes(250, D, D), codec->bytes(256, D, D));
-    assert_int_equal(codec->bytes(512, D, D), 2 * codec->bytes(256, D, D));
+    assert_int_equal(fvi_codec_bytes(codec, 256, D, D), head + 256 / 16 * (64 / 2 * 4));
+    assert_int_equal(fvi_codec_bytes(codec, 250, D, D), fvi_codec_bytes(codec, 256, D, D));
+    assert_int_equal(fvi_codec_bytes(codec, 512, D, D), 2 * fvi_codec_bytes(codec, 256, D, D));
     for (uint32_t n = 1; n <= 18; n++) {
         size_t fitted = head + (n + 15) / 16 * 128;
-        assert_int_equal(codec->bytes(n, D, D), FVI_MIN(int4->bytes(n, D, D), fitted));
+        assert_int_equal(fvi_codec_bytes(codec, n, D, D),
+                         FVI_MIN(fvi_codec_bytes(int4, n, D, D), fitted));
     }
-    assert_int_equal(codec->bytes(300, 600, 600), int4->bytes(300, 600, 600));
+    assert_int_equal(fvi_codec_bytes(codec, 300, 600, 600), fvi_codec_bytes(int4, 300, 600, 600));
     rng r = {.state = 3};
     rows_of_rank(&r, k, 9, 9, 1, 1);
     rows_of_rank(&r, v, 9, 9, 1, 1);
     store_run(codec, run, 9, D, D, 9, k, D, v, D);
     memset(other, 0, sizeof other);
-    int4->encode(other, 9, D, D, 0, 9, k, D, v, D);
-    assert_memory_equal(run, other, int4->bytes(9, D, D));
+    fvi_codec_encode(int4, other, 9, D, D, 0, 9, k, D, v, D);
+    assert_memory_equal(run, other, fvi_codec_bytes(int4, 9, D, D));
 }
 
 /* Two pictures that have nothing in common are fitted apart. */
@@ -234,11 +235,12 @@ static void test_parts(void **state)
     assert_true(both < 0.02 && lost(v, v2, 512) < 0.03);
     /* each half is what it would be alone */
     store_run(codec, other, 256, D, D, 256, k + 256 * D, D, v + 256 * D, D);
-    assert_memory_equal(run + codec->bytes(256, D, D), other, codec->bytes(256, D, D));
-    assert_int_equal(codec->fit_rows(512, D, D, 0), 256);
-    assert_int_equal(codec->fit_rows(512, D, D, 256), 256);
-    assert_int_equal(codec->fit_rows(383, D, D, 0), 383);
-    assert_int_equal(codec->fit_rows(384, D, D, 0), 192);
+    assert_memory_equal(run + fvi_codec_bytes(codec, 256, D, D), other,
+                        fvi_codec_bytes(codec, 256, D, D));
+    assert_int_equal(fvi_codec_fit_rows(codec, 512, D, D, 0), 256);
+    assert_int_equal(fvi_codec_fit_rows(codec, 512, D, D, 256), 256);
+    assert_int_equal(fvi_codec_fit_rows(codec, 383, D, D, 0), 383);
+    assert_int_equal(fvi_codec_fit_rows(codec, 384, D, D, 0), 192);
 }
 
 /* What is the same in all rows is kept in f16; what is not a number does no harm. */

@@ -6,9 +6,13 @@
 
 #include <stdio.h>
 
-static const char *const kinds[] = {"", ",vision=int4", ",vision=int8,text=int8",
-                                    ",vision=int4,text=f16", ",vision=f16,text=int4",
-                                    ",vision=int2-chan,text=int4", ",vision=int4-chan,text=int4-chan",
+static const char *const kinds[] = {"",
+                                    ",vision=int4",
+                                    ",vision=int8,text=int8",
+                                    ",vision=int4,text=f16",
+                                    ",vision=f16,text=int4",
+                                    ",vision=int2-chan,text=int4",
+                                    ",vision=int4-chan,text=int4-chan",
                                     ",vision=int2-kivi,text=int2,exact=3"};
 static const char *const heads[] = {"vl-cache", "random:seed=5", "streaming", "score=post-vision",
                                     "vl-cache:recent=0,sinks=2"};
@@ -216,8 +220,8 @@ static void read_list(const bench *b, const fvi_kv_seq *seq, uint32_t layer, uin
     for (uint32_t i = 0; i < list->n_run; i++) {
         const fvi_run_view *run = &list->runs[i];
         size_t d = (size_t)dims.dk + dims.dv;
-        run->codec->decode(run->data, run->capacity, dims.dk, dims.dv, 0, run->n_token, out, d,
-                           out + dims.dk, d);
+        fvi_codec_decode(run->codec, run->data, run->capacity, dims.dk, dims.dv, 0, run->n_token,
+                         out, d, out + dims.dk, d);
         out += run->n_token * d;
     }
 }

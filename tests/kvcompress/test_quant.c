@@ -91,10 +91,10 @@ static size_t store(const tokens *t, fovea_kind kind, uint32_t first, uint32_t n
                     float *v)
 {
     const fvi_codec *codec = fvi_codec_of(kind);
-    size_t n_bytes = codec->bytes(n, D, D);
+    size_t n_bytes = fvi_codec_bytes(codec, n, D, D);
     uint8_t *run = malloc(n_bytes);
-    codec->encode(run, n, D, D, 0, n, t->k + first * D, D, t->v + first * D, D);
-    codec->decode(run, n, D, D, 0, n, k + first * D, D, v + first * D, D);
+    fvi_codec_encode(codec, run, n, D, D, 0, n, t->k + first * D, D, t->v + first * D, D);
+    fvi_codec_decode(codec, run, n, D, D, 0, n, k + first * D, D, v + first * D, D);
     free(run);
     return n_bytes;
 }
@@ -110,7 +110,7 @@ static double mean_error(fovea_kind kind)
         sum += error_of(&t, seen.k, seen.v);
     }
     printf("%-10s error %.4f, %5.1f bytes per token\n", fvi_codec_of(kind)->name, sum / 8,
-           (double)fvi_codec_of(kind)->bytes(N, D, D) / N);
+           (double)fvi_codec_bytes(fvi_codec_of(kind), N, D, D) / N);
     return sum / 8;
 }
 
@@ -125,8 +125,8 @@ static void test_fixed(void **state)
     assert_true(int8 * 8 < int4 && int4 * 2 < int2);
     assert_true(chan4 < kivi4 && kivi4 < int4);
     assert_true(chan2 < kivi2 && kivi2 < int2);
-    size_t per_token = fvi_codec_of(FOVEA_KIND_INT2)->bytes(N, D, D);
-    assert_true(fvi_codec_of(FOVEA_KIND_INT2_CHAN)->bytes(N, D, D) <= per_token);
+    size_t per_token = fvi_codec_bytes(fvi_codec_of(FOVEA_KIND_INT2), N, D, D);
+    assert_true(fvi_codec_bytes(fvi_codec_of(FOVEA_KIND_INT2_CHAN), N, D, D) <= per_token);
 }
 
 /* Vision in 2 bits per channel and text in 4 bits against 2 bits per token for all, at equal bytes: what the
@@ -140,8 +140,8 @@ static void test_mixed(void **state)
         make_tokens(&t, seed * 104729);
         size_t mixed_bytes = store(&t, FOVEA_KIND_INT4, 0, N_TEXT, mixed.k, mixed.v) +
                              store(&t, FOVEA_KIND_INT2_CHAN, N_TEXT, N_VISION, mixed.k, mixed.v);
-        size_t row4 = fvi_codec_of(FOVEA_KIND_INT4)->bytes(1, D, D);
-        size_t row2 = fvi_codec_of(FOVEA_KIND_INT2)->bytes(1, D, D);
+        size_t row4 = fvi_codec_bytes(fvi_codec_of(FOVEA_KIND_INT4), 1, D, D);
+        size_t row2 = fvi_codec_bytes(fvi_codec_of(FOVEA_KIND_INT2), 1, D, D);
         size_t plain = N * row2;
         uint32_t n_more = mixed_bytes > plain
                               ? (uint32_t)((mixed_bytes - plain + row4 - row2 - 1) / (row4 - row2))
@@ -193,8 +193,8 @@ static void test_rotation(void **state)
     printf("spiked channels, 2 bits: error %.3f, rotated %.3f\n", sqrt(squares[0] / (N * D)),
            sqrt(squares[1] / (N * D)));
     assert_true(squares[1] < 0.8 * squares[0]);
-    assert_int_equal(fvi_codec_of(FOVEA_KIND_INT2)->bytes(N, D, D),
-                     fvi_codec_of(FOVEA_KIND_INT2_ROT)->bytes(N, D, D));
+    assert_int_equal(fvi_codec_bytes(fvi_codec_of(FOVEA_KIND_INT2), N, D, D),
+                     fvi_codec_bytes(fvi_codec_of(FOVEA_KIND_INT2_ROT), N, D, D));
 }
 
 /* The first tokens stay bit by bit, whatever the recipe stores the others in; those are encoded group by
@@ -218,7 +218,8 @@ static void test_exact(void **state)
     memcpy(k, fresh->data, sizeof k);
     memcpy(v, fresh->data + fresh->capacity * row, sizeof v);
     static float all_k[173 * 64], all_v[173 * 64];
-    fresh->codec->decode(fresh->data, fresh->capacity, 64, 64, 0, 173, all_k, 64, all_v, 64);
+    fvi_codec_decode(fresh->codec, fresh->data, fresh->capacity, 64, 64, 0, 173, all_k, 64, all_v,
+                     64);
     fvi_kv_plan *plan = plan_of(&b, "random:keep=0.9,vision=int2-chan,text=int4,exact=5");
     for (uint32_t list = 0; list < plan->n_list; list++) {
         for (uint32_t t = 0; t < plan->n_token; t++) {
@@ -246,9 +247,9 @@ static void test_exact(void **state)
     assert_ptr_equal(vision->codec, chan);
     assert_int_equal(vision->n_token, n);
     assert_true(n >= 128);
-    size_t n_bytes = chan->bytes(n, 64, 64);
+    size_t n_bytes = fvi_codec_bytes(chan, n, 64, 64);
     uint8_t *run = malloc(n_bytes);
-    chan->encode(run, n, 64, 64, 0, n, kept_k, 64, kept_v, 64);
+    fvi_codec_encode(chan, run, n, 64, 64, 0, n, kept_k, 64, kept_v, 64);
     assert_memory_equal(vision->data, run, n_bytes);
     free(run);
     fovea_ledger ledger = {.size = sizeof ledger};

@@ -42,8 +42,8 @@ static void test_bound_holds(void **state)
             q[i] = rng_below(&r, 5) == 0 ? 0 : 20 * rng_float(&r);
         }
         memset(run, 0, sizeof run);
-        codec->encode(run, n, dk, dk, 0, n, k, dk, v, dk);
-        codec->decode(run, n, dk, dk, 0, n, k, dk, NULL, 0);
+        fvi_codec_encode(codec, run, n, dk, dk, 0, n, k, dk, v, dk);
+        fvi_codec_decode(codec, run, n, dk, dk, 0, n, k, dk, NULL, 0);
         fvi_run_view page = {.data = run, .codec = codec, .n_token = n, .capacity = n};
         assert_int_equal(fvi_recall_quest.summary_bytes(dk), 4 * dk);
         fvi_recall_quest.summarise(&page, dk, dk, scratch, summary);
@@ -66,7 +66,7 @@ static void test_bound_holds(void **state)
     float huge[2] = {1e30f, -1e30f}, q[2] = {1, 0}, scratch[6];
     uint8_t run[16], summary[8];
     const fvi_codec *f32 = fvi_codec_of(FOVEA_KIND_F32);
-    f32->encode(run, 1, 2, 0, 0, 1, huge, 2, huge, 0);
+    fvi_codec_encode(f32, run, 1, 2, 0, 0, 1, huge, 2, huge, 0);
     fvi_recall_quest.summarise(&(fvi_run_view){run, f32, 1, 1}, 2, 0, scratch, summary);
     assert_true(fvi_recall_quest.bound(summary, q, 1, 2) >= 1e30f);
 }
@@ -188,7 +188,7 @@ static bool has_needle(const fvi_list_view *list)
         const fvi_run_view *r = &list->runs[run];
         for (uint32_t i = 0; i < r->n_token; i++) {
             float v[D];
-            r->codec->decode(r->data, r->capacity, D, D, i, 1, NULL, 0, v, D);
+            fvi_codec_decode(r->codec, r->data, r->capacity, D, D, i, 1, NULL, 0, v, D);
             found = found || (v[0] > 2.9f && v[1] > 2.9f);
         }
     }
@@ -285,7 +285,8 @@ static void test_best_pages(void **state)
             double most = -INFINITY;
             for (uint32_t t = 0; t < all[i].n_token; t++) {
                 float k[D];
-                all[i].codec->decode(all[i].data, all[i].capacity, D, D, t, 1, k, D, NULL, 0);
+                fvi_codec_decode(all[i].codec, all[i].data, all[i].capacity, D, D, t, 1, k, D, NULL,
+                                 0);
                 most = FVI_MAX(most, (double)h.w[c] * k[c]);
             }
             bound[i] += most;

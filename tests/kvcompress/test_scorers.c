@@ -305,8 +305,8 @@ static void test_fixed_after_prefill(void **state)
                     assert_int_equal(lists[head].n_token, 30 + step);
                     for (uint32_t at = 0; at < 30;) {
                         for (uint32_t row = 0; row < run->n_token && at < 30; row++, at++) {
-                            run->codec->decode(run->data, run->capacity, 16, 16, row, 1, after, 16,
-                                               after + 16, 16);
+                            fvi_codec_decode(run->codec, run->data, run->capacity, 16, 16, row, 1,
+                                             after, 16, after + 16, 16);
                             if (step == 0) {
                                 memcpy(&before[layer][head][at * 32], after, 32 * sizeof *after);
                             }

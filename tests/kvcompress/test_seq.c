@@ -47,8 +47,8 @@ static void store(float *k, float *v, fvi_kv_layer_geom layer, uint8_t kind)
 {
     uint8_t run[4096];
     const fvi_codec *codec = fvi_codec_of((fovea_kind)kind);
-    codec->encode(run, 1, layer.dk, layer.dv, 0, 1, k, layer.dk, v, layer.dv);
-    codec->decode(run, 1, layer.dk, layer.dv, 0, 1, k, layer.dk, v, layer.dv);
+    fvi_codec_encode(codec, run, 1, layer.dk, layer.dv, 0, 1, k, layer.dk, v, layer.dv);
+    fvi_codec_decode(codec, run, 1, layer.dk, layer.dv, 0, 1, k, layer.dk, v, layer.dv);
 }
 
 static token new_token(const float *k, const float *v, fvi_kv_layer_geom layer)
@@ -99,7 +99,8 @@ static void compare(world *w, const shadow *s)
                 for (uint32_t row = 0; row < run->n_token; row++, at++) {
                     const token *t = &s->lists[list][at];
                     assert_int_equal(run->codec->kind, t->kind);
-                    run->codec->decode(run->data, run->capacity, dk, dv, row, 1, k, dk, v, dv);
+                    fvi_codec_decode(run->codec, run->data, run->capacity, dk, dv, row, 1, k, dk, v,
+                                     dv);
                     assert_memory_equal(k, t->k, dk * sizeof(float));
                     assert_memory_equal(v, t->v, dv * sizeof(float));
                 }
@@ -161,7 +162,7 @@ static void check_ledger(const world *w, const shadow *s)
                 n_row[t->modality]++;
                 n_slot[t->modality]++;
                 n_bytes[t->modality] +=
-                    fvi_codec_of((fovea_kind)t->kind)->bytes(1, dims.dk, dims.dv);
+                    fvi_codec_bytes(fvi_codec_of((fovea_kind)t->kind), 1, dims.dk, dims.dv);
             }
         }
         assert_int_equal(rows[list].n_text, n_row[FOVEA_MODALITY_TEXT]);

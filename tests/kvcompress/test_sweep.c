@@ -354,7 +354,7 @@ static size_t page_bytes(const fvi_codec *codec, fvi_kv_layer_geom dims, uint32_
 {
     size_t n_bytes = 0;
     for (; n > 0; n -= FVI_MIN(n, 16)) {
-        size_t rows = codec->bytes(FVI_MIN(n, 16), dims.dk, dims.dv);
+        size_t rows = fvi_codec_bytes(codec, FVI_MIN(n, 16), dims.dk, dims.dv);
         n_bytes += rows + rows % 2 + 4 * (size_t)dims.dk;
     }
     return n_bytes;
@@ -437,8 +437,10 @@ static void check_slots(bench *b, const fvi_recipe *recipe, const fvi_kv_plan *p
             assert_int_equal(n_kind[0], n_sharp);
             assert_int_equal(n_kind[1], n_blurred);
             n_slot += n_sharp + n_blurred;
-            payload += n_sharp * base->bytes(1, dims.dk, dims.dv);
-            payload += n_blurred == 0 ? 0 : n_blurred * recipe->evicted->bytes(1, dims.dk, dims.dv);
+            payload += n_sharp * fvi_codec_bytes(base, 1, dims.dk, dims.dv);
+            payload += n_blurred == 0
+                           ? 0
+                           : n_blurred * fvi_codec_bytes(recipe->evicted, 1, dims.dk, dims.dv);
         }
     }
     assert_int_equal(ledger.kept_text_slots + ledger.kept_vision_slots, n_slot);

@@ -1,6 +1,7 @@
 """run.py - breaks one mechanism at a time and demands that a test falls.
 
     run.py [--jobs N] [NAME...]
+    run.py --fit                 only whether every patch still applies; part of the quick tests
 
 NAME.patch opens with two lines: `mechanism: what is broken` and `tests: MODULE.test_name ...`, the tests of
 which at least one has to fail; `needs: FLAG` skips it on a CPU without that flag in /proc/cpuinfo, `lacks:
@@ -69,6 +70,17 @@ def test(tests):
                "--stop-on-failure")
 
 
+def fit(mutants):
+    """How many patches do not apply to the tree."""
+    n_stale = 0
+    for mutant in mutants:
+        tried = run("patch", "-p1", "--dry-run", "--force", "-d", ROOT, "-i", mutant.path)
+        if tried.returncode != 0:
+            n_stale += 1
+            print(f"{mutant.name}: {tried.stdout.strip().splitlines()[-1]}")
+    return n_stale
+
+
 def fate(mutant, jobs):
     """(killed, what happened)"""
     before = {name: (SOURCE / name).read_bytes() for name in mutant.files if (SOURCE / name).exists()}
@@ -95,10 +107,13 @@ def fate(mutant, jobs):
 def main():
     options = argparse.ArgumentParser()
     options.add_argument("--jobs", type=int, default=2)
+    options.add_argument("--fit", action="store_true")
     options.add_argument("names", nargs="*")
     asked = options.parse_args()
     mutants = [Mutant(path) for path in sorted(HERE.glob("*.patch"))
                if not asked.names or path.stem in asked.names]
+    if asked.fit:
+        return 1 if fit(mutants) > 0 or not mutants else 0
     flags = set(pathlib.Path("/proc/cpuinfo").read_text().split())
     for mutant in mutants:
         if mutant.needs and mutant.needs not in flags:

@@ -42,11 +42,12 @@ static inline void divide(cache *c, uint64_t *seed, uint32_t mean)
         const fvi_codec *codec = fvi_codec_of(c->kinds[first]);
         uint32_t capacity =
             n + (codec->codes.k_channel || codec->fit_rows != NULL ? 0 : random_below(seed, 3));
-        uint8_t *data = must_alloc(codec->bytes(capacity, c->dk, c->dv));
+        uint8_t *data = must_alloc(fvi_codec_bytes(codec, capacity, c->dk, c->dv));
         store_run(codec, data, capacity, c->dk, c->dv, n, c->k + (size_t)first * c->dk, c->dk,
                   c->v + (size_t)first * c->dv, c->dv);
-        codec->decode(data, capacity, c->dk, c->dv, 0, n, c->k_seen + (size_t)first * c->dk, c->dk,
-                      c->v_seen + (size_t)first * c->dv, c->dv);
+        fvi_codec_decode(codec, data, capacity, c->dk, c->dv, 0, n,
+                         c->k_seen + (size_t)first * c->dk, c->dk,
+                         c->v_seen + (size_t)first * c->dv, c->dv);
         c->runs[c->list.n_run++] = (fvi_run_view){data, codec, n, capacity};
         first += n;
     }

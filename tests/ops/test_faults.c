@@ -41,14 +41,14 @@ static data make_data(void)
 {
     uint64_t seed = 31;
     const fvi_codec *codec = fvi_codec_of(FOVEA_KIND_INT4);
-    uint8_t *run = must_alloc(codec->bytes(TOKENS, D, D));
+    uint8_t *run = must_alloc(fvi_codec_bytes(codec, TOKENS, D, D));
     data d = {.x = random_floats(&seed, M * HEADS * D * 3, 1), .run = {run, codec, TOKENS, TOKENS}};
     d.y = must_alloc(M * HEADS * D * 3 * sizeof(float));
     d.w = must_alloc(HEADS * D * HEADS * D * sizeof *d.w);
     d.mass_memory = must_alloc(M * KV * TOKENS * sizeof(float));
     memset(d.mass_memory, 0, M * KV * TOKENS * sizeof(float));
     fvi_convert(d.w, FVI_DTYPE_BF16, d.x, FVI_DTYPE_F32, M * HEADS * D * 3);
-    codec->encode(run, TOKENS, D, D, 0, TOKENS, d.x, D, d.x, D);
+    fvi_codec_encode(codec, run, TOKENS, D, D, 0, TOKENS, d.x, D, d.x, D);
     return d;
 }
 
