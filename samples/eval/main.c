@@ -41,7 +41,7 @@ static const sample_program program = {
         "first\n"
         "tokens: tokens of that answer that stay the likeliest, after the same words before them\n"
         "example: fovea-eval next=samples/sets/tiny/one.next.jsonl "
-        "blind=samples/sets/tiny/one.next.jsonl "
+        "blind=samples/sets/tiny/one.blind.jsonl "
         "\\\n"
         "             --recipes \"random; vl-cache; fovea\" --budgets 20%,10% --against fovea \\\n"
         "             --state eval.state --csv eval.csv --picture eval.svg",
