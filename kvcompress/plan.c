@@ -28,7 +28,6 @@ static bool is_cut(const fvi_kv_seq *seq, const fvi_recipe *recipe)
     return first == 0;
 }
 
-/* The intent for the sequence's last turn; geom: the sequence's or one layer of it. */
 /* A run that is fitted and breaks lies as rows of int4 in every piece, many times as long: where there is no hole
  * for all of a plan, int4 is what is planned with. */
 static bool may_break(const fvi_intent *self, const fvi_kv_pool *pool)
@@ -38,6 +37,7 @@ static bool may_break(const fvi_intent *self, const fvi_kv_pool *pool)
            !fvi_kv_pool_has_hole(pool, self->target > 0 ? self->target : self->all_bytes);
 }
 
+/* The intent for the sequence's last turn; geom: the sequence's or one layer of it. */
 static fovea_status intend_turn(const fvi_kv_seq *seq, const fvi_kv_geom *geom,
                                 const fvi_recipe *recipe, fvi_intent *self, fovea_error *err)
 {
