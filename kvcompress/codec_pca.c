@@ -220,8 +220,8 @@ static void add_components(const section *s, const uint8_t *run, uint32_t nth, u
         float along[AXES] = {0}, *restrict row = x + r * stride;
         for (uint32_t i = 0; i < n_axis; i++) {
             uint32_t shift, mask = (1u << fvi_pca_bits(&s->side, nth + i)) - 1;
-            uint32_t code = run[code_at(s, nth + i, first + r, &shift)] >> shift & mask;
-            along[i] = (float)code * fit[i].scale + fit[i].min;
+            size_t byte = code_at(s, nth + i, first + r, &shift);
+            along[i] = (float)(run[byte] >> shift & mask) * fit[i].scale + fit[i].min;
         }
         for (uint32_t c = 0; c < s->d; c++) {
             row[c] += along[0] * axis[0][c] + along[1] * axis[1][c] + along[2] * axis[2][c] +
