@@ -329,9 +329,38 @@ static void test_fixed_after_prefill(void **state)
     }
 }
 
+/* What a picture's last rows look at is worth more, where a prompt ends with the picture as behind a question. */
+static void test_fovea_looks(void **state)
+{
+    (void)state;
+    for (uint32_t n_question = 0; n_question <= 8; n_question += 8) {
+        bench b;
+        bench_open(&b, 1);
+        test_geom_same(&b.g, 1, 1, 16, FOVEA_KIND_F16);
+        test_prompt_add(&b.prompt, FOVEA_MODALITY_TEXT, 4);
+        test_prompt_add(&b.prompt, FOVEA_MODALITY_VISION, 60);
+        if (n_question > 0) {
+            test_prompt_add(&b.prompt, FOVEA_MODALITY_TEXT, n_question);
+        }
+        fvi_recipe recipe = recipe_of("fovea:bytes=10%");
+        observe_needs(&b, recipe.scorer->needs);
+        uint32_t n = b.prompt.n_token, n_row = n - b.obs->window_first;
+        float before[72], after[72];
+        score_layers(&b, recipe.scorer, before);
+        b.obs->plane[FVI_PLANE_WINDOW_MASS][30] += (float)n_row; /* all that its rows have */
+        score_layers(&b, recipe.scorer, after);
+        for (uint32_t t = 0; t < n; t++) {
+            float more = t == 30 ? 0.2f : 0.0f; /* NOW */
+            assert_true(fabsf(after[t] - before[t] - more) < 1e-5f);
+        }
+        bench_close(&b);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_fovea_looks),
         cmocka_unit_test(test_formulas),
         cmocka_unit_test(test_critical),
         cmocka_unit_test(test_fastgen),
