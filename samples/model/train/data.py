@@ -6,27 +6,29 @@ the images' end. So one look at the images teaches many answers, and no answer c
 another one, except within a conversation of more turns, as in use.
 """
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 
 import questions
 import scenes
-from network import BOS, COLOUR_TOKEN, EOS, IMAGE, IMAGE_SIZE, PAD, PATCH, encode_text
+from network import BOS, COLOUR_TOKEN, DEVICE, EOS, IMAGE, IMAGE_SIZE, PAD, PATCH, encode_text
 
-ROW_TOKENS = 5200       # tokens of a batch: fewer rows where a row is longer
+BATCH_TOKENS = 5200     # of a CPU's batch: fewer rows where a row is longer
 # (image size, images in the prompt): share. Symbols need no full-size picture.
 MIX_SYMBOLS = {(128, 1): 8, (192, 1): 10, (256, 1): 42, (128, 2): 5, (192, 2): 8, (256, 2): 5,
                (128, 3): 5, (128, 4): 12, (192, 4): 4, (256, 4): 1}
-MIX_PICTURES = {(256, 1): 58, (256, 2): 12, (256, 3): 8, (256, 4): 22}
+MIX_PICTURES = {(256, 1): 46, (256, 2): 8, (256, 3): 6, (256, 4): 40}
 MIX_DENSE = {(256, 1): 1}
 TEXT_TOKENS = {1: 224, 2: 320, 3: 384, 4: 448}      # of a row, by images in the prompt
+LAYOUTS = {"plain": 25, "many": 25, "signs": 25, "page": 25}    # share; pages take the longest
+LENGTH_STEP = 64        # rows are padded to a multiple: few different shapes
 
 
 @dataclass
 class Batch:
-    pixels: torch.Tensor      # [images, 3, size, size], or empty where pictures are not wanted
+    pixels: torch.Tensor      # [images, 3, size, size] bytes, or empty without pictures
     classes: torch.Tensor     # [images, patches]
     centres: torch.Tensor     # [images, patches] bool
     notes: torch.Tensor       # [images, patches]
@@ -37,18 +39,26 @@ class Batch:
     segments: torch.Tensor    # [B, T]: 0 images, 1.. conversations, -1 padding
     answers: list             # (row, kind, start, length) of every answer
 
-    def mask(self, dtype):
-        """[B, 1, T, T], added to the scores: a token sees the images and its own segment."""
+    def mask(self):
+        """[B, 1, T, T], True: seen. A token sees the images and its own segment."""
         rows, columns = self.segments[:, :, None], self.segments[:, None, :]
-        order = torch.arange(self.ids.shape[1])
+        order = torch.arange(self.ids.shape[1], device=self.ids.device)
         sees = ((columns == 0) | (rows == columns)) & (order[None, :, None] >= order[None, None, :])
-        return torch.zeros(sees.shape, dtype=dtype).masked_fill(~sees, -1e4)[:, None]
+        return sees[:, None]
+
+    def to(self, device):
+        moved = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Batch(**{name: value.to(device, non_blocking=True)
+                        if torch.is_tensor(value) else value for name, value in moved.items()})
+
+    def pin_memory(self):
+        return Batch(**{field.name: value.pin_memory() if torch.is_tensor(value) else value
+                        for field in fields(self) for value in [getattr(self, field.name)]})
 
 
-def to_pixels(image):
-    """[3, size, size] from -1 to 1, as the model's image processor gives it"""
-    array = np.asarray(image.convert("RGB"))
-    return torch.from_numpy(array.copy()).permute(2, 0, 1).float().div_(127.5).sub_(1)
+def to_bytes(image):
+    """[3, size, size]"""
+    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
 
 
 def header(images, patches):
@@ -96,20 +106,32 @@ def row(rng, drawn, text_tokens):
     return ids, labels, positions, segments, answers
 
 
-def make_batch(rng, sprites, size, images, want_pixels, text_tokens=None, rows=None, styles=(0, 1)):
-    patches = (size // PATCH) ** 2
-    text_tokens = text_tokens or TEXT_TOKENS[images]
-    rows = rows or max(1, ROW_TOKENS // (images * (patches + 4) + text_tokens))
-    drawn = [[scenes.draw(rng, size, sprites, styles=styles, ground_pixels=want_pixels)
-              for _ in range(images)] for _ in range(rows)]
-    flat = [scene for group in drawn for scene in group]
-    texts = [row(rng, group, text_tokens) for group in drawn]
+def draw_scenes(rng, sprites, size, count, want_pixels):
+    layouts, shares = zip(*LAYOUTS.items())
+    return [scenes.draw(rng, size, sprites, rng.choices(layouts, shares)[0],
+                        ground_pixels=want_pixels) for _ in range(count)]
+
+
+def rows_of(tokens, size, images, text_tokens):
+    """How many rows a batch of `tokens` has"""
+    return max(1, tokens // (images * ((size // PATCH) ** 2 + 4) + text_tokens))
+
+
+def make_batch(rng, drawn, images, want_pixels, text_tokens=None):
+    """A row for each `images` of the scenes in `drawn` that follow each other"""
+    flat = drawn[:len(drawn) - len(drawn) % images]
+    texts = [row(rng, flat[i:i + images], text_tokens or TEXT_TOKENS[images])
+             for i in range(0, len(flat), images)]
     longest = max(len(text[0]) for text in texts)
+    longest += -longest % LENGTH_STEP
 
     def padded(part, value):
-        return torch.tensor([text[part] + [value] * (longest - len(text[part])) for text in texts])
+        table = np.full((len(texts), longest), value, np.int64)
+        for line, text in zip(table, texts):
+            line[:len(text[part])] = text[part]
+        return torch.from_numpy(table)
     return Batch(
-        torch.stack([to_pixels(scene.image) for scene in flat]) if want_pixels else torch.empty(0),
+        torch.stack([to_bytes(scene.image) for scene in flat]) if want_pixels else torch.empty(0),
         torch.stack([torch.from_numpy(scene.classes).long().flatten() for scene in flat]),
         torch.stack([torch.from_numpy(scene.centres).flatten() for scene in flat]),
         torch.stack([torch.from_numpy(scene.notes).long().flatten() for scene in flat]),
@@ -119,23 +141,42 @@ def make_batch(rng, sprites, size, images, want_pixels, text_tokens=None, rows=N
 
 
 class Batches(torch.utils.data.IterableDataset):
-    """mix: shares of (size, images), as above; name: of the random generator"""
+    """mix: shares of (size, images), as above; name: of the random generator; tokens: of a batch;
+    views: batches in which a scene comes, each time with other questions and other scenes"""
 
-    def __init__(self, name, sprites, mix, want_pixels, text_tokens=None):
-        self.name, self.sprites, self.mix = name, sprites, mix
+    def __init__(self, name, sprites, mix, want_pixels, text_tokens=None, tokens=BATCH_TOKENS,
+                 views=1):
+        self.name, self.sprites, self.mix, self.tokens, self.views = \
+            name, sprites, mix, tokens, views
         self.want_pixels, self.text_tokens = want_pixels, text_tokens
 
-    def __iter__(self):
-        rng = random.Random(self.name)
+    def _shape(self, rng):
+        """size, images and scenes of a batch"""
         shapes, shares = zip(*self.mix.items())
+        size, images = rng.choices(shapes, shares)[0]
+        return size, images, images * rows_of(self.tokens, size, images,
+                                              self.text_tokens or TEXT_TOKENS[images])
+
+    def __iter__(self):
+        worker = torch.utils.data.get_worker_info()
+        rng = random.Random(f"{self.name}/{worker.id if worker else 0}")
         while True:
-            size, images = rng.choices(shapes, shares)[0]
-            yield make_batch(rng, self.sprites, size, images, self.want_pixels, self.text_tokens)
+            size, *first = self._shape(rng)
+            views = [first]
+            while len(views) < self.views:
+                other, *view = self._shape(rng)
+                if other == size:
+                    views.append(view)
+            drawn = draw_scenes(rng, self.sprites, size, max(count for _, count in views),
+                                self.want_pixels)
+            for images, count in views:
+                rng.shuffle(drawn)
+                yield make_batch(rng, drawn[:count], images, self.want_pixels, self.text_tokens)
 
 
 def held_out(sprites, images, count, size=IMAGE_SIZE, want_pixels=True):
     """Scenes that no training seed draws: `count` prompts of `images` images, in small batches."""
     rng = scenes.generator("held", size, images)
     rows = max(1, 8 // images)
-    return [make_batch(rng, sprites, size, images, want_pixels, rows=rows)
-            for _ in range(max(1, count // rows))]
+    return [make_batch(rng, draw_scenes(rng, sprites, size, rows * images, want_pixels), images,
+                       want_pixels).to(DEVICE) for _ in range(max(1, count // rows))]

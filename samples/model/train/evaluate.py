@@ -13,7 +13,7 @@ import torch
 
 import scenes
 from data import held_out
-from network import Learner, half_products
+from network import DEVICE, Learner, half_products
 from vocabulary import CLASS_DIGIT, CLASS_PLATE
 
 
@@ -87,8 +87,8 @@ def load(path):
         opened = type(learner.model).from_pretrained(path, dtype=torch.float32)
         learner.model.load_state_dict(opened.state_dict())
     else:
-        learner.load_state_dict(torch.load(path)["learner"])
-    return learner.eval()
+        learner.load_state_dict(torch.load(path, map_location="cpu")["learner"])
+    return learner.to(DEVICE).eval()
 
 
 def main():

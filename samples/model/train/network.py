@@ -8,6 +8,7 @@ Beside it, in training only:
            that it learns to answer before there are eyes to see
 Called by train.py, evaluate.py and export.py.
 """
+import functools
 import math
 import os
 
@@ -26,17 +27,20 @@ MODEL_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PAD, BOS, EOS, IMAGE = 0, 1, 2, 3
 VOCABULARY, WIDTH, IMAGE_SIZE, PATCH = 1536, 256, 256, 16
 ATTENTION_ROWS = 256
+MISS_WEIGHT = 4.0       # centres are few: a miss weighs more than a false alarm
 
-# products in bfloat16 where the processor has them: elsewhere they are emulated, 70 times as slow
-HAS_BF16 = torch.cpu._is_avx512_bf16_supported()
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+# products in bfloat16 where they are in hardware: a processor without emulates them, 70 times as slow
+HAS_BF16 = DEVICE.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
 
 tokenizer = Tokenizer.from_file(os.path.join(MODEL_FOLDER, "tokenizer.json"))
 
 
 def half_products():
-    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=HAS_BF16)
+    return torch.autocast(DEVICE.type, dtype=torch.bfloat16, enabled=HAS_BF16)
 
 
+@functools.lru_cache(1 << 16)
 def encode_text(text):
     return tokenizer.encode(text, add_special_tokens=False).ids
 
@@ -56,12 +60,21 @@ def block_attention(_module, query, key, value, attention_mask, scaling=None, **
     for start in range(0, length, ATTENTION_ROWS):
         end = min(length, start + ATTENTION_ROWS)
         scores = query[:, :, start:end] @ key[:, :, :end].transpose(2, 3)
-        scores = scores + attention_mask[:, :, start:end, :end]
+        scores = scores.masked_fill(~attention_mask[:, :, start:end, :end], -1e4)
         blocks.append(torch.softmax(scores, -1) @ value[:, :, :end])
     return torch.cat(blocks, 2).transpose(1, 2).contiguous(), None
 
 
-AttentionInterface.register("blocks", block_attention)
+def fused_attention(_module, query, key, value, attention_mask, scaling=None, **_options):
+    """The same on a GPU: torch's fused kernels, which take the mask (True: seen) as it is."""
+    groups = query.shape[1] // key.shape[1]
+    key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    output = F.scaled_dot_product_attention(query, key, value, attention_mask, scale=scaling)
+    return output.transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register("training", fused_attention if DEVICE.type == "cuda" else
+                            block_attention)
 
 
 def new_model():
@@ -76,7 +89,7 @@ def new_model():
                          vision_feature_layer=-1, vision_feature_select_strategy="full",
                          projector_hidden_act="gelu", tie_word_embeddings=True)
     for part in (config, vision, text):
-        part._attn_implementation = "blocks"
+        part._attn_implementation = "training"
     return LlavaForConditionalGeneration._from_config(config)
 
 
@@ -110,13 +123,14 @@ def note_words():
     return torch.tensor([IMAGE, *digits, *(first(f" {word}") for word in WORDS)])
 
 
+@functools.cache
 def place_words(count):
     """[count, 2]: the one or two words for the place of every patch, IMAGE for a missing second"""
     side = math.isqrt(count)
     names = [place_name((column + 0.5) / side, (row + 0.5) / side).split()
              for row in range(side) for column in range(side)]
     return torch.tensor([[first(f" {name[0]}"), first(f" {name[1]}") if name[1:] else IMAGE]
-                         for name in names])
+                         for name in names], device=DEVICE)
 
 
 COLOUR_TOKEN = {name: encode_text(f" {name}")[0] for name in COLOUR_NAMES}
@@ -124,7 +138,7 @@ COLOUR_TOKEN = {name: encode_text(f" {name}")[0] for name in COLOUR_NAMES}
 
 def patch_places(count):
     """[count, 2]: row and column of every patch of a square grid, from -1 to 1."""
-    line = torch.linspace(-1, 1, math.isqrt(count))
+    line = torch.linspace(-1, 1, math.isqrt(count), device=DEVICE)
     return torch.stack(torch.meshgrid(line, line, indexing="ij"), -1).reshape(-1, 2)
 
 
@@ -139,10 +153,9 @@ class Heads(nn.Module):
         """hidden [B, N, WIDTH]"""
         by_class = F.cross_entropy(self.classes(hidden).float().flatten(0, 1),
                                    batch.classes.flatten())
-        # centres are few: a miss weighs more than a false alarm
         by_centre = F.binary_cross_entropy_with_logits(
             self.centre(hidden).float()[..., 0], batch.centres.float(),
-            pos_weight=torch.tensor(4.0))
+            pos_weight=torch.full((), MISS_WEIGHT, device=hidden.device))
         # and what stands in them counts again, by itself
         middles, classes = hidden[batch.centres], batch.classes[batch.centres]
         again = F.cross_entropy(self.classes(middles).float(), classes)
@@ -202,7 +215,7 @@ class Symbols(nn.Module):
         places = (self.read_place(direction) - patch_places(words.shape[1])).square().mean()
         middle = F.binary_cross_entropy_with_logits(
             self.read_centre(direction)[..., 0], batch.centres.float(),
-            pos_weight=torch.tensor(4.0))
+            pos_weight=torch.full((), MISS_WEIGHT, device=direction.device))
         return toward + 2 * places + middle
 
 
@@ -218,8 +231,9 @@ class Learner(nn.Module):
         return self.model.get_input_embeddings()
 
     def see(self, pixels):
-        """pixels [B, 3, 256, 256] -> the encoder's output [B, 256, WIDTH]"""
+        """pixels [B, 3, 256, 256], bytes -> the encoder's output [B, 256, WIDTH]"""
         tower = self.model.model.vision_tower
+        pixels = pixels.float().div_(127.5).sub_(1)     # as the model's image processor gives them
         return tower(pixel_values=pixels, output_hidden_states=True).hidden_states[-1]
 
     def project(self, hidden):
@@ -230,10 +244,9 @@ class Learner(nn.Module):
 
     def decode(self, vision, batch):
         """vision [images, N, WIDTH] -> hidden states of the whole rows [B, T, WIDTH]"""
-        compute = torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32
         inputs = self.embedding(batch.ids)
         places = (batch.ids == IMAGE)[..., None].expand_as(inputs)
         inputs = inputs.masked_scatter(places, vision.to(inputs.dtype))
         return self.model.model.language_model(
-            inputs_embeds=inputs, attention_mask=batch.mask(compute),
+            inputs_embeds=inputs, attention_mask=batch.mask(),
             position_ids=batch.positions).last_hidden_state

@@ -8,6 +8,7 @@ Four layouts:
 A scene is drawn from a random.Random alone: the same generator state gives the same scene.
 Called by data.py (training), evaluate.py, ../../sets/make_sets.py and ../../images/draw_images.py.
 """
+import functools
 import json
 import random
 from dataclasses import dataclass, field
@@ -209,6 +210,7 @@ class Painter:
         self.paint_text(text, left, y + height / 2, path, font_size, ink)
 
     @staticmethod
+    @functools.cache
     def pitch(path, font_size):
         widest = max(font(path, font_size).getlength(c) for c in "0235689")
         return max(CHARACTER_PITCH, widest * 1.06)
@@ -241,9 +243,7 @@ class Painter:
         tiles = tiles.reshape(grid, grid, PATCH * PATCH)
         classes = np.zeros((grid, grid), np.int16)
         covered = np.zeros((grid, grid), np.int32)
-        for patch_class in np.unique(self.pixel_classes):
-            if patch_class == 0:
-                continue
+        for patch_class in np.flatnonzero(np.bincount(self.pixel_classes.ravel())[1:]) + 1:
             pixels = (tiles == patch_class).sum(-1)
             take = (pixels > covered) & (pixels >= PATCH * PATCH // 5)
             classes[take], covered[take] = patch_class, pixels[take]

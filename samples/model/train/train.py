@@ -7,8 +7,8 @@
 
 A checkpoint is one file (torch.save): weights, optimizer, and how far the stage is. It is written
 every --save seconds and on SIGTERM; the same command then goes on from it. A stage's length counts
-in processor time, so a stopped (SIGSTOP) or crowded-out process loses nothing. See README.md for
-the stages as they were run.
+in processor time, so a stopped (SIGSTOP) or crowded-out process loses nothing; on a GPU, which is
+taken where there is one, by the clock. See README.md for the stages as they were run.
 """
 import argparse
 import math
@@ -21,10 +21,10 @@ from torch import nn
 
 import evaluate
 import scenes
-from data import MIX_DENSE, MIX_PICTURES, MIX_SYMBOLS, Batches
-from network import Learner, half_products
+from data import BATCH_TOKENS, MIX_DENSE, MIX_PICTURES, MIX_SYMBOLS, Batches
+from network import DEVICE, Learner, half_products
 
-WARM_UP = 80            # steps
+WARM_UP = 200           # steps
 
 
 def arguments():
@@ -40,8 +40,12 @@ def arguments():
     parser.add_argument("--symbols", type=float, default=0.0,
                         help="joint: share of steps on symbols")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=1, help="processes that draw")
+    parser.add_argument("--tokens", type=int, default=BATCH_TOKENS, help="of a batch")
+    parser.add_argument("--views", type=int, default=1, help="batches in which a scene comes")
     parser.add_argument("--seed", default="1", help="of the scenes")
     parser.add_argument("--save", type=float, default=60, help="busy seconds between checkpoints")
+    parser.add_argument("--tell", type=float, default=60, help="busy seconds between lines")
     parser.add_argument("--judge", type=float, default=200, help="busy seconds between evaluations")
     options = parser.parse_args()
     if not options.sprites:
@@ -86,29 +90,35 @@ class Stage:
         return answers, answers + 0.3 * pull + 0.3 * dense if sees else answers
 
 
+def outlive_stop(_worker):
+    """A SIGTERM to the whole process group is for the trainer, which still needs its workers."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 def loader(options, sprites, step, symbols):
     mix = MIX_SYMBOLS if symbols else {"dense": MIX_DENSE, "map": MIX_DENSE}.get(
         options.stage, MIX_PICTURES)
     name = f"train/{options.seed}/{options.stage}/{'symbols' if symbols else 'pictures'}/{step}"
     text_tokens = 32 if options.stage in ("dense", "map") else None
-    batches = Batches(name, sprites, mix, not symbols, text_tokens)
-    return iter(torch.utils.data.DataLoader(batches, batch_size=None, num_workers=1,
-                                            prefetch_factor=4))
+    batches = Batches(name, sprites, mix, not symbols, text_tokens, options.tokens, options.views)
+    return iter(torch.utils.data.DataLoader(
+        batches, batch_size=None, num_workers=options.workers, prefetch_factor=4,
+        pin_memory=DEVICE.type == "cuda", worker_init_fn=outlive_stop))
 
 
 class Run:
     def __init__(self, options):
         self.options, self.sprites = options, scenes.Sprites(options.sprites)
-        self.learner = Learner()
+        self.learner = Learner().to(DEVICE)
         self.stage = Stage(options, self.learner)
         self.optimizer = torch.optim.AdamW(
             [{**group, "lr": group["rate"]} for group in self.stage.groups],
-            betas=(0.9, 0.98), weight_decay=0.05)
+            betas=(0.9, 0.98), weight_decay=0.05, fused=DEVICE.type == "cuda")
         self.step, self.spent, self.finished, self.stopping = 0, 0.0, False, False
         if os.path.exists(options.checkpoint):
-            self._restore(torch.load(options.checkpoint))
+            self._restore(torch.load(options.checkpoint, map_location=DEVICE))
         elif options.start:
-            self.learner.load_state_dict(torch.load(options.start)["learner"])
+            self.learner.load_state_dict(evaluate.load(options.start).state_dict())
 
     def _restore(self, state):
         self.learner.load_state_dict(state["learner"])
@@ -139,7 +149,13 @@ class Run:
         nn.utils.clip_grad_norm_([p for g in self.stage.groups for p in g["params"]], 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return reported.item()
+        return reported.detach()
+
+    def clock(self):
+        """Seconds, of all threads or on the wall"""
+        if DEVICE.type == "cuda":
+            return time.monotonic()
+        return time.process_time() / self.options.threads
 
     def train(self):
         options, names = self.options, {"symbols": 1.0, "joint": self.options.symbols}
@@ -147,23 +163,24 @@ class Run:
         choose = scenes.generator("train", options.seed, "order", self.step)
         sources = {symbols: loader(options, self.sprites, self.step, symbols)
                    for symbols in (True, False) if (share if symbols else 1 - share) > 0}
-        smooth, rows, ticked = {}, 0, 0.0
+        smooth, rows, ticked, waited = {}, 0, 0.0, 0.0
         saved = judged = told = self.spent
         while self.spent < 60 * options.minutes and not self.stopping:
-            began = time.process_time()
+            began = self.clock()
             symbols = choose.random() < share
-            batch = next(sources[symbols])
+            batch = next(sources[symbols]).to(DEVICE)
+            waited += self.clock() - began
             loss = self.descend(batch)
             smooth[symbols] = 0.98 * smooth.get(symbols, loss) + 0.02 * loss
-            took = (time.process_time() - began) / options.threads
+            took = self.clock() - began
             self.spent, ticked = self.spent + took, ticked + took
             self.step, rows = self.step + 1, rows + len(batch.ids)
-            if self.spent - told > 60:
+            if self.spent - told > options.tell:
                 told = self.spent
                 losses = " ".join(f"{'symbols' if s else 'pictures'} {smooth[s]:.4f}"
                                   for s in sorted(smooth))
                 print(f"{self.spent / 60:.1f} min, step {self.step}, {rows / ticked:.1f} rows/s, "
-                      f"loss {losses}", flush=True)
+                      f"{waited / ticked:.0%} waiting, loss {losses}", flush=True)
             if self.spent - saved > options.save:
                 saved = self.spent
                 self.save()
