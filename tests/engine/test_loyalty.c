@@ -13,7 +13,7 @@
 #include <cmocka.h>
 
 #define PROMPT "USER: <image>\nRead all signs. ASSISTANT:"
-#define LOSSY  "streaming:keep=0.1"
+#define LOSSY  "streaming:keep=0.2"
 #define MOST   96
 
 static char model[512], picture[512];

@@ -99,7 +99,7 @@ class Churn(unittest.TestCase):
             self.assertEqual(stats.submitted_total, stats.finished_total + stats.cancelled_total
                              + stats.expired_total + stats.failed_total)
             self.assertGreater(stats.cancelled_total + stats.expired_total, share)
-            reply = client.inference.Generate(request(image(), text("Alive?")), timeout=60)
+            reply = client.inference.Generate(request(image(), text("Describe the image.")), timeout=60)
             self.assertGreater(reply.completion.usage.output_tokens, 0)
             client.close()
             self.assertEqual(server.stop(), 0, server.read_log())
