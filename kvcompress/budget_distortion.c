@@ -5,8 +5,8 @@
  * w * e[l][c], where e is the relative error that the choice was measured to make in this list (choose.c) and
  * 1 for a dropped token. Squares add up, so for a price per byte
  *     choice(l, t) = argmin over c of  (w e[l][c])^2 + price * bytes[c]
- * minimises the sum at its own total of bytes (Shoham and Gersho 1988). Fitted choices cost a list once more;
- * for each list the one that is worth it most, or none, joins those that any token may have. The price is found by
+ * minimises the sum at its own total of bytes (Shoham and Gersho 1988). A list has one fitted choice at most: for
+ * each list the one that saves most beyond what the run of all tokens that want it takes, or none. The price is found by
  * bisection; what is left between two prices is given out list by list where another fitted choice is due, then
  * token by token, the cheapest improvement first.
  *
@@ -25,9 +25,9 @@
 #define LEAST    1e-6 /* of the largest weight, that any token has */
 #define DOUBT    1e-9 /* error that any choice but the base kind has, times its place */
 /* What is lost with a direction is lost in the same way in neighbouring tokens and does not average out. */
-#define ALIKE 1.7
+#define ALIKE 1.3
 /* Text is never the first to go: its weight counts for more, so it steps down in precision instead. */
-#define TEXT_FACTOR 3.0
+#define TEXT_FACTOR 2.0
 #define TEXT_SHARE                                                                                 \
     0.75 /* of the budget that the cheapest form of all text may take and still all stay */
 
@@ -35,6 +35,8 @@ typedef struct solver {
     const fvi_choose_ctx *ctx;
     double shift;     /* what makes all scores >= 0 */
     double most;      /* largest weight */
+    double *squares;  /* [n_list, n_token] of weights */
+    double *costs;    /* [n_token] of a list, for choose_list */
     bool keep_text;   /* text steps down in precision but stays */
     uint8_t cheapest; /* the last choice that any token may have */
     uint32_t *counts; /* [n_list, n_choice] */
@@ -49,11 +51,6 @@ static double plain_weight(const solver *self, size_t slot)
     return ctx->modality[slot % ctx->n_token] == FOVEA_MODALITY_TEXT ? TEXT_FACTOR * w : w;
 }
 
-static double weight_of(const solver *self, size_t slot)
-{
-    return fmax(plain_weight(self, slot), LEAST * self->most);
-}
-
 static void find_weights(solver *self)
 {
     size_t n_slot = (size_t)self->ctx->n_list * self->ctx->n_token;
@@ -64,14 +61,21 @@ static void find_weights(solver *self)
         self->most = fmax(self->most, plain_weight(self, i));
     }
     self->most = self->most > 0 ? self->most : 1;
+    for (size_t i = 0; i < n_slot; i++) {
+        double w = fmax(plain_weight(self, i), LEAST * self->most);
+        self->squares[i] = w * w;
+    }
 }
 
+/* Square of a choice's error. */
 static double error_of(const fvi_choose_ctx *ctx, uint32_t list, uint8_t choice)
 {
-    return choice == FVI_CHOOSE_DROP ? 1.0
-                                     : ctx->distortion[(size_t)list * FOVEA_N_KIND + choice] *
-                                               (ctx->once_bytes[choice] > 0.0 ? ALIKE : 1.0) +
-                                           DOUBT * choice;
+    if (choice == FVI_CHOOSE_DROP) {
+        return 1.0;
+    }
+    double e = ctx->distortion[(size_t)list * FOVEA_N_KIND + choice];
+    e = e * (ctx->is_fitted[choice] ? ALIKE : 1.0) + DOUBT * choice;
+    return e * e;
 }
 
 /* The first choice that a token may still have, FVI_CHOOSE_DROP: none. */
@@ -82,7 +86,7 @@ static uint8_t first_choice(const fvi_choose_ctx *ctx, size_t slot)
 
 static bool is_fitted(const fvi_choose_ctx *ctx, uint8_t choice)
 {
-    return choice != FVI_CHOOSE_DROP && ctx->once_bytes[choice] > 0.0;
+    return choice != FVI_CHOOSE_DROP && ctx->is_fitted[choice];
 }
 
 static void count(solver *self, const uint8_t *choice)
@@ -96,47 +100,6 @@ static void count(solver *self, const uint8_t *choice)
     }
 }
 
-/* A token's weight and what it may be stored in, at a price. */
-typedef struct candidate {
-    uint32_t list;
-    double w, price;
-    uint8_t first;
-    bool may_drop, may_fit;
-} candidate;
-
-static double cost_of(const fvi_choose_ctx *ctx, const candidate *t, uint8_t choice)
-{
-    double e = t->w * error_of(ctx, t->list, choice);
-    return e * e + (choice != FVI_CHOOSE_DROP ? t->price * ctx->row_bytes[choice] : 0.0);
-}
-
-/* The best choice for any token, or dropping it. */
-static uint8_t best_choice(const fvi_choose_ctx *ctx, const candidate *t, double *cost)
-{
-    uint8_t best = FVI_CHOOSE_DROP;
-    *cost = t->may_drop ? cost_of(ctx, t, best) : INFINITY;
-    for (uint32_t c = t->first; c < ctx->n_choice; c++) {
-        double own = is_fitted(ctx, (uint8_t)c) ? INFINITY : cost_of(ctx, t, (uint8_t)c);
-        if (own < *cost) {
-            *cost = own;
-            best = (uint8_t)c;
-        }
-    }
-    return best;
-}
-
-static candidate token_of(const solver *self, uint32_t list, uint32_t t, double price)
-{
-    const fvi_choose_ctx *ctx = self->ctx;
-    size_t slot = (size_t)list * ctx->n_token + t;
-    return (candidate){.list = list,
-                       .w = weight_of(self, slot),
-                       .price = price,
-                       .first = first_choice(ctx, slot),
-                       .may_drop = !self->keep_text || ctx->modality[t] != FOVEA_MODALITY_TEXT,
-                       .may_fit = ctx->modality[t] == ctx->fitted && ctx->always[t] == 0};
-}
-
 /* No list is left empty: its best token stays in the cheapest form. */
 static void keep_one(solver *self, uint32_t list, uint8_t *choice)
 {
@@ -148,7 +111,7 @@ static void keep_one(solver *self, uint32_t list, uint8_t *choice)
         if (choice[t] != FVI_CHOOSE_DROP) {
             return;
         }
-        double w = weight_of(self, row + t);
+        double w = self->squares[row + t];
         if (w > most && first_choice(ctx, row + t) != FVI_CHOOSE_DROP) {
             best = t;
             most = w;
@@ -157,43 +120,83 @@ static void keep_one(solver *self, uint32_t list, uint8_t *choice)
     choice[best] = FVI_MAX(self->cheapest, first_choice(ctx, row + best));
 }
 
-/* The fitted choice whose worth to a list exceeds what it costs once by most; FVI_CHOOSE_DROP: none. */
-static uint8_t best_fitted(const fvi_choose_ctx *ctx, double price, const double *worth)
+/* A list at a price. */
+typedef struct pricing {
+    uint32_t list;
+    double price;
+    double errors[FOVEA_N_KIND]; /* squares */
+} pricing;
+
+/* The best choice that any token may have, and what it costs. */
+static uint8_t best_choice(const solver *self, const pricing *at, uint32_t token, double *cost)
 {
+    const fvi_choose_ctx *ctx = self->ctx;
+    size_t slot = (size_t)at->list * ctx->n_token + token;
+    bool may_drop = !self->keep_text || ctx->modality[token] != FOVEA_MODALITY_TEXT;
     uint8_t best = FVI_CHOOSE_DROP;
-    double most = 0.0;
-    for (uint32_t c = 0; c < ctx->n_choice; c++) {
-        double gain = is_fitted(ctx, (uint8_t)c) ? worth[c] - price * ctx->once_bytes[c] : 0.0;
-        if (gain > most) {
-            most = gain;
+    *cost = may_drop ? self->squares[slot] : INFINITY;
+    for (uint32_t c = first_choice(ctx, slot); c < ctx->n_choice; c++) {
+        double own = self->squares[slot] * at->errors[c] + at->price * ctx->row_bytes[c];
+        if (own < *cost && !ctx->is_fitted[c]) {
+            *cost = own;
             best = (uint8_t)c;
         }
     }
     return best;
 }
 
-/* The solution for one list. */
+/* Takes a fitted choice, `bytes` a token, where it costs less than self->costs. Returns what that saves beyond the
+ * bytes of its run. taken: how it is then, or NULL. */
+static double take_fitted(const solver *self, const pricing *at, uint8_t c, double bytes,
+                          uint8_t *taken)
+{
+    const fvi_choose_ctx *ctx = self->ctx;
+    size_t row = (size_t)at->list * ctx->n_token;
+    uint32_t counts[FOVEA_N_KIND] = {0};
+    double saved = 0.0;
+    for (uint32_t i = 0; i < ctx->n_token; i++) {
+        double error = self->squares[row + i] * at->errors[c];
+        if (error + at->price * bytes < self->costs[i] && first_choice(ctx, row + i) <= c) {
+            saved += self->costs[i] - error;
+            counts[c]++;
+            if (taken != NULL) {
+                taken[i] = c;
+            }
+        }
+    }
+    return saved - at->price * (double)ctx->list_bytes(ctx->user, at->list, counts);
+}
+
+/* The solution for one list. A fitted choice is for the tokens to which it is worth a row's bytes or, where the fit is
+ * paid for by then, also for those to which it is worth a step's. */
 static void choose_list(const solver *self, uint32_t list, double price, uint8_t *choice)
 {
     const fvi_choose_ctx *ctx = self->ctx;
-    double worth[FOVEA_N_KIND] = {0};
+    pricing at = {.list = list, .price = price};
+    for (uint32_t c = 0; c < ctx->n_choice; c++) {
+        at.errors[c] = error_of(ctx, list, (uint8_t)c);
+    }
     for (uint32_t i = 0; i < ctx->n_token; i++) {
-        candidate t = token_of(self, list, i, price);
-        double cost = 0.0;
-        choice[i] = ctx->always[i] != 0 ? 0 : best_choice(ctx, &t, &cost);
-        for (uint32_t c = t.first; t.may_fit && c < ctx->n_choice; c++) {
-            double own = is_fitted(ctx, (uint8_t)c) ? cost_of(ctx, &t, (uint8_t)c) : cost;
-            worth[c] += own < cost ? cost - own : 0.0;
+        bool may_fit = ctx->modality[i] == ctx->fitted && ctx->always[i] == 0;
+        choice[i] = best_choice(self, &at, i, &self->costs[i]);
+        choice[i] = ctx->always[i] != 0 ? 0 : choice[i];
+        self->costs[i] = may_fit ? self->costs[i] : -INFINITY;
+    }
+    double most = 0.0, bytes = 0.0;
+    uint8_t best = FVI_CHOOSE_DROP;
+    for (uint32_t c = 0; c < ctx->n_choice; c++) {
+        const double each[2] = {ctx->row_bytes[c], ctx->step_bytes[c]};
+        for (uint32_t i = 0; ctx->is_fitted[c] && i < 2; i++) {
+            double gain = take_fitted(self, &at, (uint8_t)c, each[i], NULL);
+            if (gain > most) {
+                most = gain;
+                best = (uint8_t)c;
+                bytes = each[i];
+            }
         }
     }
-    uint8_t fitted = best_fitted(ctx, price, worth);
-    for (uint32_t i = 0; fitted != FVI_CHOOSE_DROP && i < ctx->n_token; i++) {
-        candidate t = token_of(self, list, i, price);
-        double cost;
-        if (t.may_fit && t.first <= fitted) {
-            best_choice(ctx, &t, &cost);
-            choice[i] = cost_of(ctx, &t, fitted) < cost ? fitted : choice[i];
-        }
+    if (best != FVI_CHOOSE_DROP) {
+        take_fitted(self, &at, best, bytes, choice);
     }
 }
 
@@ -310,10 +313,9 @@ static step step_at(const solver *self, size_t slot)
 {
     const fvi_choose_ctx *ctx = self->ctx;
     uint32_t list = (uint32_t)(slot / ctx->n_token);
-    double w = weight_of(self, slot);
     double before = error_of(ctx, list, self->low[slot]);
     double after = error_of(ctx, list, self->high[slot]);
-    return (step){.slot = (uint32_t)slot, .gain = w * w * (before * before - after * after)};
+    return (step){.slot = (uint32_t)slot, .gain = self->squares[slot] * (before - after)};
 }
 
 /* The differing slots of a list into steps; returns how many. */
@@ -383,7 +385,7 @@ static uint32_t best_token(const solver *self, uint32_t list, uint8_t from)
     uint32_t best = ctx->n_token;
     for (uint32_t t = 0; t < ctx->n_token; t++) {
         if (self->low[row + t] == from && first_choice(ctx, row + t) < from &&
-            (best == ctx->n_token || weight_of(self, row + t) > weight_of(self, row + best))) {
+            (best == ctx->n_token || self->squares[row + t] > self->squares[row + best])) {
             best = t;
         }
     }
@@ -402,7 +404,7 @@ static void look_from(const solver *self, uint32_t list, uint8_t from, size_t ru
     size_t slot = (size_t)list * ctx->n_token + token;
     uint32_t *counts = self->counts + (size_t)list * ctx->n_choice;
     size_t had = ctx->list_bytes(ctx->user, list, counts);
-    double w = weight_of(self, slot), e = error_of(ctx, list, from);
+    double w = self->squares[slot], e = error_of(ctx, list, from);
     for (uint32_t to = first_choice(ctx, slot); to < ctx->n_choice && to < from; to++) {
         if (is_fitted(ctx, (uint8_t)to) &&
             (counts[to] == 0 || ctx->modality[token] != ctx->fitted)) {
@@ -412,7 +414,7 @@ static void look_from(const solver *self, uint32_t list, uint8_t from, size_t ru
         move(counts, from, (uint8_t)to);
         size_t now = ctx->list_bytes(ctx->user, list, counts), all = run_bytes - had + now;
         move(counts, (uint8_t)to, from);
-        double rate = w * w * (e * e - e_to * e_to) / (now > had ? (double)(now - had) : 1.0);
+        double rate = w * (e - e_to) / (now > had ? (double)(now - had) : 1.0);
         if (rate > best->rate &&
             ctx->turn_bytes(ctx->user, all, n_slot + (from == FVI_CHOOSE_DROP)) <= ctx->target) {
             *best = (improvement){.slot = slot, .to = (uint8_t)to, .run_bytes = all, .rate = rate};
@@ -493,13 +495,19 @@ static fovea_status solve(solver *self)
 
 static fovea_status choose(const fvi_choose_ctx *ctx, uint8_t *choice)
 {
+    const fovea_alloc *alloc = ctx->alloc;
     size_t n_slot = (size_t)ctx->n_list * ctx->n_token;
     solver self = {.ctx = ctx, .low = choice};
-    self.counts = fvi_calloc(ctx->alloc, (size_t)ctx->n_list * ctx->n_choice, sizeof *self.counts);
-    self.high = fvi_alloc(ctx->alloc, n_slot);
-    fovea_status status = self.counts != NULL && self.high != NULL ? solve(&self) : FOVEA_ERR_NOMEM;
-    fvi_free(ctx->alloc, self.counts);
-    fvi_free(ctx->alloc, self.high);
+    self.counts = fvi_calloc(alloc, (size_t)ctx->n_list * ctx->n_choice, sizeof *self.counts);
+    self.squares = fvi_calloc(alloc, n_slot, sizeof *self.squares);
+    self.costs = fvi_calloc(alloc, ctx->n_token, sizeof *self.costs);
+    self.high = fvi_alloc(alloc, n_slot);
+    bool has_all = self.counts != NULL && self.squares != NULL && self.costs != NULL;
+    fovea_status status = has_all && self.high != NULL ? solve(&self) : FOVEA_ERR_NOMEM;
+    fvi_free(alloc, self.counts);
+    fvi_free(alloc, self.squares);
+    fvi_free(alloc, self.costs);
+    fvi_free(alloc, self.high);
     return status;
 }
 

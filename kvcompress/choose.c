@@ -10,15 +10,14 @@
 
 #include <math.h>
 
-#define TINY   1e-20
-#define STEP   16 /* rows */
-#define FITTED 2  /* most fitted kinds of a plan */
+#define TINY 1e-20
+#define STEP 16 /* rows */
 
 typedef struct choices {
     const fvi_codec *codec[FOVEA_N_KIND];
     double row_bytes[FOVEA_N_KIND];  /* of the largest layer, a long run's mean; falling */
-    double step_bytes[FOVEA_N_KIND]; /* of one row more */
-    double once_bytes[FOVEA_N_KIND]; /* of a fitted kind: of a run beside its rows */
+    bool fitted[FOVEA_N_KIND];       /* to the rows of a run (fvi_codec_fit_rows) */
+    double step_bytes[FOVEA_N_KIND]; /* of one row more; less where a run's fit is paid for */
     uint32_t n;
     double *distortion; /* [n_list, FOVEA_N_KIND] relative error, n of them */
     uint32_t stride;    /* of the sample that they were measured on */
@@ -46,8 +45,8 @@ static void set_choice(choices *self, uint32_t to, const choices *other, uint32_
 {
     self->codec[to] = other->codec[from];
     self->row_bytes[to] = other->row_bytes[from];
+    self->fitted[to] = other->fitted[from];
     self->step_bytes[to] = other->step_bytes[from];
-    self->once_bytes[to] = other->once_bytes[from];
 }
 
 /* Bytes of a row more in a long run, where no fit more comes with it. */
@@ -62,23 +61,20 @@ static double row_step(const fvi_codec *codec, uint32_t n_row, const fvi_kv_laye
 /* may_fit: what is fitted has room to lie unbroken. */
 static void list_codecs(const fvi_kv_geom *geom, uint32_t n_candidate, bool may_fit, choices *out)
 {
-    double n_row = FVI_MAX(2 * FVI_DISTORTION_ROWS, n_candidate);
+    uint32_t n_row = FVI_MAX(2 * FVI_DISTORTION_ROWS, n_candidate);
     out->n = 0;
     for (uint32_t i = 0; fvi_codec_at(i) != NULL; i++) {
         const fvi_codec *codec = fvi_codec_at(i);
         if (!fvi_choose_may_use(geom, codec) || (codec->fit_rows != NULL && !may_fit)) {
             continue;
         }
-        double row = 0.0, step = 0.0, once = 0.0;
+        double row = 0.0, step = 0.0;
+        bool fitted = false;
         for (uint32_t layer = 0; layer < geom->n_layer; layer++) {
             const fvi_kv_layer_geom *g = &geom->layers[layer];
-            double all = (double)fvi_codec_bytes(codec, (uint32_t)n_row, g->dk, g->dv);
-            row = fmax(row, all / n_row);
-            if (fvi_codec_fit_rows(codec, (uint32_t)n_row, g->dk, g->dv, 0) > 0) {
-                double more = row_step(codec, (uint32_t)n_row, g);
-                step = fmax(step, more);
-                once = fmax(once, all - more * n_row);
-            }
+            row = fmax(row, (double)fvi_codec_bytes(codec, n_row, g->dk, g->dv) / n_row);
+            step = fmax(step, row_step(codec, n_row, g));
+            fitted = fitted || fvi_codec_fit_rows(codec, n_row, g->dk, g->dv, 0) > 0;
         }
         uint32_t at = out->n++;
         for (; at > 0 && out->row_bytes[at - 1] < row; at--) {
@@ -86,8 +82,8 @@ static void list_codecs(const fvi_kv_geom *geom, uint32_t n_candidate, bool may_
         }
         const choices own = {.codec = {codec},
                              .row_bytes = {row},
-                             .step_bytes = {once > 0.0 ? step : row},
-                             .once_bytes = {once}};
+                             .step_bytes = {fitted ? step : row},
+                             .fitted = {fitted}};
         set_choice(out, at, &own, 0);
     }
 }
@@ -109,7 +105,7 @@ static void remove_choice(choices *self, uint32_t n_list, uint32_t c)
 static uint32_t neighbour(const choices *self, uint32_t c, uint32_t step)
 {
     uint32_t at = c + step;
-    while (at < self->n && self->once_bytes[c] == 0.0 && self->once_bytes[at] > 0.0) {
+    while (at < self->n && !self->fitted[c] && self->fitted[at]) {
         at += step;
     }
     return at < self->n ? at : self->n;
@@ -128,58 +124,16 @@ static double benefit(const choices *self, uint32_t n_list, uint32_t c)
     return cheap + share * (dear - cheap) - mean_square(self, n_list, c);
 }
 
-/* A fitted choice beyond FITTED: of the dearest and the cheapest one that of which more lie on the same side
- * of what there is for a row, so that those about it are left; 0: there is none. */
-static uint32_t far_fitted(const choices *self, double row_bytes)
+/* Leaves the lower hull. The first choice, the base kind, stays: what is always kept needs it. */
+static void prune(choices *self, uint32_t n_list)
 {
-    uint32_t n = 0, n_dearer = 0, dearest = 0, cheapest = 0;
-    for (uint32_t c = 1; c < self->n; c++) {
-        if (self->once_bytes[c] > 0.0) {
-            n++;
-            n_dearer += self->row_bytes[c] > row_bytes;
-            dearest = dearest == 0 ? c : dearest;
-            cheapest = c;
+    for (uint32_t c = 1; c < self->n;) {
+        if (benefit(self, n_list, c) <= 0.0) {
+            remove_choice(self, n_list, c);
+            c = 1; /* what lies between others lies otherwise now */
+        } else {
+            c++;
         }
-    }
-    return n <= FITTED ? 0 : 2 * n_dearer > n ? dearest : cheapest;
-}
-
-/* The choice that is worth least, and how much. The last one beside the base that any token may have stays. */
-static uint32_t least_useful(const choices *self, uint32_t n_list, double *least)
-{
-    uint32_t n_any = 0, worst = 0;
-    *least = INFINITY;
-    for (uint32_t c = 1; c < self->n; c++) {
-        n_any += self->once_bytes[c] == 0.0;
-    }
-    for (uint32_t c = 1; c < self->n; c++) {
-        double value = benefit(self, n_list, c);
-        if (value < *least && (self->once_bytes[c] > 0.0 || n_any > 1 || value <= 0.0)) {
-            *least = value;
-            worst = c;
-        }
-    }
-    return worst;
-}
-
-/* Leaves the lower hull, of that the fitted ones about what there is for a row, and the most useful
- * FVI_CHOOSE_MAX in all. The first choice, the base kind, stays: what is always kept needs it. */
-static void prune(choices *self, uint32_t n_list, double row_bytes)
-{
-    for (;;) {
-        double least;
-        uint32_t worst = least_useful(self, n_list, &least);
-        if (worst == 0) {
-            return;
-        }
-        if (least > 0.0) {
-            uint32_t far = far_fitted(self, row_bytes);
-            if (far == 0 && self->n <= FVI_CHOOSE_MAX) {
-                return;
-            }
-            worst = far != 0 ? far : worst;
-        }
-        remove_choice(self, n_list, worst);
     }
 }
 
@@ -187,7 +141,7 @@ static void prune(choices *self, uint32_t n_list, double row_bytes)
 static uint32_t coarsest_for_any(const choices *self)
 {
     uint32_t c = self->n - 1;
-    while (c > 0 && self->once_bytes[c] > 0.0) {
+    while (c > 0 && self->fitted[c]) {
         c--;
     }
     return c;
@@ -279,33 +233,77 @@ static uint8_t fitted_modality(const fvi_select *select)
     return any ? FOVEA_MODALITY_VISION : FOVEA_MODALITY_TEXT;
 }
 
-static fovea_status choose(const fvi_kv_seq *seq, fvi_select *select, choices *self, size_t target,
-                           uint8_t *least, fvi_kv_plan *plan)
+/* What a plan is chosen for, beside its choices. */
+typedef struct chooser {
+    const fvi_kv_seq *seq;
+    fvi_select *select;
+    choices *choices;
+    uint8_t *least; /* [n_list, n_token] or NULL */
+    uint8_t *chosen;
+} chooser;
+
+static fovea_status solve(const chooser *self, size_t target)
 {
-    sizer size = {.select = select, .choices = self};
-    do {
-        fvi_select_set_kinds(select, self->n);
-        if (least != NULL) {
-            find_least(seq, select, self, least);
+    fvi_select *select = self->select;
+    choices *all = self->choices;
+    sizer size = {.select = select, .choices = all};
+    fvi_select_set_kinds(select, FVI_MIN(all->n, (uint32_t)FVI_CHOOSE_MAX));
+    if (self->least != NULL) {
+        find_least(self->seq, select, all, self->least);
+    }
+    const fvi_choose_ctx ctx = {.alloc = self->seq->alloc,
+                                .scores = select->scores,
+                                .modality = select->modality,
+                                .always = select->always,
+                                .least = self->least,
+                                .distortion = all->distortion,
+                                .row_bytes = all->row_bytes,
+                                .step_bytes = all->step_bytes,
+                                .is_fitted = all->fitted,
+                                .fitted = fitted_modality(select),
+                                .n_list = select->n_list,
+                                .n_token = select->n_token,
+                                .n_choice = all->n,
+                                .target = target,
+                                .list_bytes = list_bytes,
+                                .turn_bytes = turn_bytes,
+                                .user = &size};
+    return select->recipe->budget->choose(&ctx, self->chosen);
+}
+
+/* The least used choice that may go: not the base kind, nor the last one beside it that any token may have. */
+static uint32_t least_used(const choices *all, const double *used)
+{
+    uint32_t n_any = 0, least = 0;
+    for (uint32_t c = 1; c < all->n; c++) {
+        n_any += !all->fitted[c];
+    }
+    for (uint32_t c = 1; c < all->n; c++) {
+        bool may_go = all->fitted[c] || n_any > 1;
+        least = may_go && (least == 0 || used[c] < used[least]) ? c : least;
+    }
+    return least;
+}
+
+/* As many choices as a plan may have: those on which one of them all would spend most. */
+static fovea_status settle_choices(const chooser *self, size_t target)
+{
+    choices *all = self->choices;
+    double used[FOVEA_N_KIND] = {0};
+    if (all->n <= FVI_CHOOSE_MAX) {
+        return FOVEA_OK;
+    }
+    FVI_TRY(solve(self, target));
+    for (size_t i = 0; i < (size_t)self->select->n_list * self->select->n_token; i++) {
+        if (self->chosen[i] != FVI_CHOOSE_DROP) {
+            used[self->chosen[i]] += all->row_bytes[self->chosen[i]];
         }
-        const fvi_choose_ctx ctx = {.alloc = plan->alloc,
-                                    .scores = select->scores,
-                                    .modality = select->modality,
-                                    .always = select->always,
-                                    .least = least,
-                                    .distortion = self->distortion,
-                                    .row_bytes = self->step_bytes,
-                                    .once_bytes = self->once_bytes,
-                                    .fitted = fitted_modality(select),
-                                    .n_list = select->n_list,
-                                    .n_token = select->n_token,
-                                    .n_choice = self->n,
-                                    .target = target,
-                                    .list_bytes = list_bytes,
-                                    .turn_bytes = turn_bytes,
-                                    .user = &size};
-        FVI_TRY(select->recipe->budget->choose(&ctx, plan->kind));
-    } while (drop_unused(select, self, plan->kind));
+    }
+    while (all->n > FVI_CHOOSE_MAX) {
+        uint32_t c = least_used(all, used);
+        memmove(used + c, used + c + 1, (FOVEA_N_KIND - c - 1) * sizeof *used);
+        remove_choice(all, self->select->n_list, c);
+    }
     return FOVEA_OK;
 }
 
@@ -346,31 +344,41 @@ static fvi_distortion by_kind(const choices *self, uint32_t n_list)
     return (fvi_distortion){.errors = self->distortion, .stride = self->stride};
 }
 
-/* What a target leaves for each token that may be fitted when all others lie in the coarsest kind for any. */
-static double bytes_for_candidate(const fvi_select *select, const choices *self,
-                                  uint32_t n_candidate, double target)
+/* Measures, and leaves the choices worth having. */
+static fovea_status find_choices(const chooser *self, uint32_t first_layer, size_t target,
+                                 double final_target)
 {
-    double n_other = (double)(select->n_token - n_candidate) * select->n_list;
-    double rest = target - n_other * self->row_bytes[coarsest_for_any(self)];
-    return fmax(rest, 1.0) / ((double)n_candidate * select->n_list);
+    const fvi_select *select = self->select;
+    uint32_t n_candidate = fvi_distortion_candidates(select->modality, select->n_token);
+    bool has_hole = fvi_kv_pool_has_hole(self->seq->pool, target);
+    list_codecs(self->seq->geom, n_candidate, has_hole, self->choices);
+    FVI_TRY(measure(self->seq, select, first_layer, final_target, self->choices));
+    prune(self->choices, select->n_list);
+    return settle_choices(self, (size_t)final_target);
 }
 
-/* Measures, and leaves the choices worth having. */
-static fovea_status find_choices(const fvi_kv_seq *seq, const fvi_select *select,
-                                 uint32_t first_layer, size_t target, choices *out)
+/* The coarsest choice is the final plan's to take, if the next holds as many tokens in the cap. */
+static void leave_coarsest(const fvi_select *select, choices *all)
 {
-    bool to_cut = select->geom != seq->geom;
-    double final_target = (double)target / (to_cut ? select->recipe->prefill_cap : 1);
-    uint32_t n_candidate = fvi_distortion_candidates(select->modality, select->n_token);
-    list_codecs(seq->geom, n_candidate, fvi_kv_pool_has_hole(seq->pool, target), out);
-    FVI_TRY(measure(seq, select, first_layer, final_target, out));
-    prune(out, select->n_list, bytes_for_candidate(select, out, n_candidate, final_target));
-    /* the coarsest one is the final plan's to choose, if the next holds as many tokens in the cap */
-    if (to_cut && out->n > 1 &&
-        (out->once_bytes[out->n - 1] == 0.0 ||
-         out->row_bytes[out->n - 2] <= select->recipe->prefill_cap * out->row_bytes[out->n - 1])) {
-        remove_choice(out, select->n_list, out->n - 1);
+    uint32_t last = all->n - 1;
+    if (last > 0 && (!all->fitted[last] || all->row_bytes[last - 1] <= select->recipe->prefill_cap *
+                                                                           all->row_bytes[last])) {
+        remove_choice(all, select->n_list, last);
     }
+}
+
+static fovea_status choose(const chooser *self, uint32_t first_layer, size_t target)
+{
+    fvi_select *select = self->select;
+    bool to_cut = select->geom != self->seq->geom;
+    double cap = to_cut ? select->recipe->prefill_cap : 1;
+    FVI_TRY(find_choices(self, first_layer, target, (double)target / cap));
+    if (to_cut) {
+        leave_coarsest(select, self->choices);
+    }
+    do {
+        FVI_TRY(solve(self, target));
+    } while (drop_unused(select, self->choices, self->chosen));
     return FOVEA_OK;
 }
 
@@ -385,10 +393,9 @@ fovea_status fvi_choose_plan(const fvi_kv_seq *seq, fvi_select *select, uint32_t
     uint8_t *least = was_cut ? fvi_alloc(seq->alloc, n_slot) : NULL;
     fovea_status status = FOVEA_ERR_NOMEM;
     if (all.distortion != NULL && plan->kind != NULL && (least != NULL || !was_cut)) {
-        status = find_choices(seq, select, first_layer, target, &all);
-    }
-    if (status == FOVEA_OK) {
-        status = choose(seq, select, &all, target, least, plan);
+        const chooser self = {
+            .seq = seq, .select = select, .choices = &all, .least = least, .chosen = plan->kind};
+        status = choose(&self, first_layer, target);
     }
     fvi_free(seq->alloc, least);
     if (status < 0) {

@@ -250,6 +250,7 @@ static fovea_status score_lists(fvi_intent *self, const fvi_kv_geom *geom, const
                                    .spans = spans,
                                    .n_span = self->n_span,
                                    .n_token = self->n_token,
+                                   .share = self->share,
                                    .seed = select->recipe->seed};
         status = score_layers(select, self->first_layer, &ctx, scores);
     }
@@ -414,6 +415,18 @@ static bool is_observed(const fvi_kv_seq *seq, const fvi_intent *self, const fvi
             obs->n_list == fvi_kv_geom_n_list(seq->geom));
 }
 
+static double share_of(const fvi_recipe *recipe, const fvi_kv_geom *geom, uint32_t n_token)
+{
+    switch (recipe->unit) {
+    case FVI_BUDGET_KEEP: return recipe->amount;
+    case FVI_BUDGET_PERCENT: return recipe->amount / 100;
+    case FVI_BUDGET_BYTES:
+        return recipe->amount / (double)(n_token * fvi_kv_geom_token_bytes(geom, FOVEA_KIND_F16));
+    case FVI_BUDGET_NONE: break;
+    }
+    return 1.0;
+}
+
 fovea_status fvi_kv_plan_make(const fvi_kv_seq *seq, const fvi_recipe *recipe,
                               const fvi_kv_obs *obs, fvi_kv_plan **out, fovea_error *err)
 {
@@ -423,6 +436,7 @@ fovea_status fvi_kv_plan_make(const fvi_kv_seq *seq, const fvi_recipe *recipe,
     if (seq->state != FVI_KV_IDLE || !is_observed(seq, &self, obs)) {
         return FVI_FAIL(err, FOVEA_ERR_STATE, "the turn was not observed as the recipe needs");
     }
+    self.share = share_of(recipe, seq->geom, self.n_token);
     fovea_status status = make_plan(seq, &self, obs, out);
     return status >= 0 ? FOVEA_OK
                        : FVI_FAIL(err, status, "making the plan: %s", fovea_status_text(status));
@@ -435,9 +449,8 @@ static fvi_recipe capped(const fvi_recipe *recipe, const fvi_kv_geom *geom, uint
 {
     fvi_recipe out = *recipe;
     if (out.unit == FVI_BUDGET_BYTES) {
-        size_t full = n_token * fvi_kv_geom_token_bytes(geom, FOVEA_KIND_F16);
         out.unit = FVI_BUDGET_PERCENT;
-        out.amount = 100 * out.amount / (double)full;
+        out.amount = 100 * share_of(recipe, geom, n_token);
     }
     double all = out.unit == FVI_BUDGET_KEEP ? 1 : 100;
     out.amount = FVI_MIN(out.amount * recipe->prefill_cap, all);
@@ -471,6 +484,7 @@ fovea_status fvi_kv_plan_layer(const fvi_kv_seq *seq, const fvi_recipe *recipe,
         return status == FOVEA_ERR_STATE ? status : FOVEA_OK;
     }
     self.first_layer = layer;
+    self.share = share_of(recipe, seq->geom, self.n_token);
     if (!is_observed(seq, &self, obs)) {
         return FVI_FAIL(err, FOVEA_ERR_STATE, "the layer was not observed as the recipe needs");
     }

@@ -14,6 +14,7 @@ typedef struct fvi_intent {
     uint32_t n_of[FOVEA_N_MODALITY]; /* tokens by modality */
     bool first_turn;
     uint32_t first_layer; /* of the sequence's, where select.geom is one of its layers */
+    double share;         /* of its f16 cache that the recipe leaves the turn in the end */
     fvi_select select;
     uint64_t total[FOVEA_N_MODALITY]; /* slots of each part, but of `rest` */
     uint32_t rest;    /* the part that takes what bytes= leaves; n_part: bytes do not count */

@@ -68,6 +68,7 @@ typedef struct fvi_score_ctx {
     const fvi_kv_span *spans; /* of the turn, positions relative to its first token */
     uint32_t n_span;
     uint32_t n_token; /* of the turn */
+    double share;     /* of the turn's f16 cache that the recipe leaves, 1: bytes do not count */
     uint64_t seed;
 } fvi_score_ctx;
 
@@ -99,10 +100,11 @@ typedef struct fvi_choose_ctx {
                                   FVI_CHOOSE_DROP: none; NULL: 0 for all */
     const double *distortion;  /* [n_list, FOVEA_N_KIND], n_choice of them: relative error of a token so
                                   stored, 0 in choice 0, which every list can have; dropped: 1 */
-    const double *row_bytes;   /* [n_choice] about, of one token more, falling but for fitted choices */
-    /* [n_choice] what a list pays, about, for having any token in the choice. > 0: the choice is fitted to what
-     * makes a list's rows alike, so a list has one such choice at most, for tokens of `fitted` modality. */
-    const double *once_bytes;
+    const double *row_bytes;   /* [n_choice] about, of a token in a long run, falling */
+    const double *step_bytes;  /* [n_choice] about, of one token more in it; the same but for fitted choices */
+    /* [n_choice] true: the choice is fitted to what makes a list's rows alike, so a list has one such choice at
+     * most, for tokens of `fitted` modality. */
+    const bool *is_fitted;
     uint8_t fitted;
     uint32_t n_list, n_token, n_choice;
     size_t target;             /* bytes of the whole turn, not to be exceeded */

@@ -371,7 +371,7 @@ static size_t spent(const float *scores, size_t target)
 {
     static const uint8_t always[40] = {0};
     static const double distortion[FOVEA_N_KIND] = {0, 0.1}, row_bytes[2] = {100, 15};
-    static const double once_bytes[2] = {0};
+    static const bool is_fitted[2] = {false};
     uint8_t modality[40];
     memset(modality, FOVEA_MODALITY_VISION, sizeof modality);
     const fvi_choose_ctx ctx = {.alloc = &fvi_alloc_default,
@@ -380,7 +380,8 @@ static size_t spent(const float *scores, size_t target)
                                 .always = always,
                                 .distortion = distortion,
                                 .row_bytes = row_bytes,
-                                .once_bytes = once_bytes,
+                                .step_bytes = row_bytes,
+                                .is_fitted = is_fitted,
                                 .n_list = 1,
                                 .n_token = 40,
                                 .n_choice = 2,
@@ -437,7 +438,8 @@ static void test_distortion_fits(void **state)
     static const uint8_t always[N_ALIKE] = {0};
     static const double distortion[2 * FOVEA_N_KIND] = {
         [1] = 0.05, [2] = 0.6, [FOVEA_N_KIND + 1] = 0.05, [FOVEA_N_KIND + 2] = 0.1};
-    static const double row_bytes[3] = {100, 30, 4}, once_bytes[3] = {0, 0, 200};
+    static const double row_bytes[3] = {100, 30, 8}, step_bytes[3] = {100, 30, 4};
+    static const bool is_fitted[3] = {false, false, true};
     uint8_t modality[N_ALIKE], choice[2 * N_ALIKE];
     float scores[2 * N_ALIKE];
     for (uint32_t t = 0; t < N_ALIKE; t++) {
@@ -451,7 +453,8 @@ static void test_distortion_fits(void **state)
                                     .always = always,
                                     .distortion = distortion,
                                     .row_bytes = row_bytes,
-                                    .once_bytes = once_bytes,
+                                    .step_bytes = step_bytes,
+                                    .is_fitted = is_fitted,
                                     .fitted = FOVEA_MODALITY_VISION,
                                     .n_list = 2,
                                     .n_token = N_ALIKE,

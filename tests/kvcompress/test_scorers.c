@@ -357,14 +357,70 @@ static void test_fovea_looks(void **state)
     }
 }
 
+/* Mean score of tokens first..first+n-1 of a list, at a share of the bytes. */
+static double mean_score(const bench *b, const fvi_scorer *scorer, double share, uint32_t first,
+                         uint32_t n)
+{
+    const fvi_score_ctx ctx = {.alloc = &fvi_alloc_default,
+                               .geom = &b->g.geom,
+                               .obs = b->obs,
+                               .spans = b->prompt.spans,
+                               .n_span = b->prompt.n_span,
+                               .n_token = b->prompt.n_token,
+                               .share = share};
+    float scores[96];
+    double sum = 0.0;
+    assert_int_equal(scorer->score(&ctx, 0, scores), FOVEA_OK);
+    for (uint32_t t = first; t < first + n; t++) {
+        sum += scores[t] / n;
+    }
+    return sum;
+}
+
+/* Where bytes are scarce the picture that a question looks at is worth more, all of it, with the tile that it does not
+ * look at; where they are not, or without a question, pictures are worth the same. */
+static void test_fovea_shares(void **state)
+{
+    (void)state;
+    for (uint32_t n_question = 0; n_question <= 8; n_question += 8) {
+        bench b;
+        bench_open(&b, 1);
+        test_geom_same(&b.g, 1, 1, 16, FOVEA_KIND_F16);
+        test_prompt_add(&b.prompt, FOVEA_MODALITY_TEXT, 4);
+        test_prompt_add(&b.prompt, FOVEA_MODALITY_VISION, 20);
+        test_prompt_add(&b.prompt, FOVEA_MODALITY_TEXT, 2);
+        test_prompt_add(&b.prompt, FOVEA_MODALITY_VISION, 20);
+        test_prompt_add(&b.prompt, FOVEA_MODALITY_VISION, 40);
+        b.prompt.spans[4].image = 1;
+        if (n_question > 0) {
+            test_prompt_add(&b.prompt, FOVEA_MODALITY_TEXT, n_question);
+        }
+        const fvi_scorer *scorer = recipe_of("fovea:bytes=5%").scorer;
+        observe_needs(&b, scorer->needs);
+        float *mass = b.obs->plane[FVI_PLANE_WINDOW_MASS];
+        memset(mass, 0, b.prompt.n_token * sizeof *mass);
+        mass[30] = 1e-6f; /* of the first picture's second tile: little, but all there is */
+        double even = mean_score(&b, scorer, 0.1, 46, 40);
+        assert_true(fabs(mean_score(&b, scorer, 1.0, 4, 20) / even - 1) < 0.2);
+        double asked = mean_score(&b, scorer, 0.05, 4, 20) / even;
+        double other = mean_score(&b, scorer, 0.05, 46, 40) / even;
+        double between = mean_score(&b, scorer, 0.075, 46, 40) / even;
+        if (n_question > 0) {
+            assert_true(fabs(asked - 1.9) < 0.3 && fabs(other - 0.1) < 1e-3);
+            assert_true(fabs(between - 0.55) < 1e-3);
+        } else {
+            assert_true(fabs(asked - 1) < 0.2 && fabs(other - 1) < 1e-6);
+        }
+        bench_close(&b);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fovea_looks),
-        cmocka_unit_test(test_formulas),
-        cmocka_unit_test(test_critical),
-        cmocka_unit_test(test_fastgen),
-        cmocka_unit_test(test_fixed_after_prefill),
+        cmocka_unit_test(test_fovea_looks), cmocka_unit_test(test_fovea_shares),
+        cmocka_unit_test(test_formulas),    cmocka_unit_test(test_critical),
+        cmocka_unit_test(test_fastgen),     cmocka_unit_test(test_fixed_after_prefill),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
