@@ -46,7 +46,7 @@ class Set:
 
     def __init__(self, name, seed):
         self.name, self.seed = name, seed
-        self.lines = {mode: {} for mode in MODES}   # in the order they came
+        self.lines = {mode: {} for mode in MODES}   # by images and question, in the order they came
 
     def ask(self, drawn, images, number):
         """`number` questions a mode about these scenes, dealt over them in turn"""
@@ -72,12 +72,12 @@ class Set:
             first, caption = questions.caption(rng, drawn[before])
             line["before"] = {"question": questions.in_image(first, before) if several else first,
                               "answer": caption}
-        self.lines[mode][json.dumps(line)] = None
+        self.lines[mode].setdefault((*images, line["question"]), json.dumps(line))
 
     def write(self, folder):
         for mode, lines in self.lines.items():
             with open(f"{folder}/{self.name}.{mode}.jsonl", "w", encoding="utf-8") as file:
-                file.writelines(line + "\n" for line in lines)
+                file.writelines(line + "\n" for line in lines.values())
 
 
 def draw_pool(folder, sprites, seed, count):
