@@ -415,6 +415,7 @@ static bool is_observed(const fvi_kv_seq *seq, const fvi_intent *self, const fvi
             obs->n_list == fvi_kv_geom_n_list(seq->geom));
 }
 
+/* Of the f16 cache of n_token tokens, what a recipe leaves; 1: bytes do not count. */
 static double share_of(const fvi_recipe *recipe, const fvi_kv_geom *geom, uint32_t n_token)
 {
     switch (recipe->unit) {

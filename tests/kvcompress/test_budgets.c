@@ -430,16 +430,37 @@ static size_t fitted_bytes(const void *user, uint32_t list, const uint32_t *coun
     return 100 * counts[0] + 30 * counts[1] + 4 * counts[2] + (counts[2] > 0 ? 200 : 0);
 }
 
+/* Two lists of N_ALIKE tokens with those three choices. */
+static fvi_choose_ctx two_lists(const float *scores, const uint8_t *modality,
+                                const double *distortion, size_t target)
+{
+    static const uint8_t always[N_ALIKE] = {0};
+    static const double row_bytes[3] = {100, 30, 8}, step_bytes[3] = {100, 30, 4};
+    static const bool is_fitted[3] = {false, false, true};
+    return (fvi_choose_ctx){.alloc = &fvi_alloc_default,
+                            .scores = scores,
+                            .modality = modality,
+                            .always = always,
+                            .distortion = distortion,
+                            .row_bytes = row_bytes,
+                            .step_bytes = step_bytes,
+                            .is_fitted = is_fitted,
+                            .fitted = FOVEA_MODALITY_VISION,
+                            .n_list = 2,
+                            .n_token = N_ALIKE,
+                            .n_choice = 3,
+                            .target = target,
+                            .list_bytes = fitted_bytes,
+                            .turn_bytes = plain_turn};
+}
+
 /* What is fitted is for vision tokens, once for a list, and only where all of them together are worth what it
  * costs once: of two lists that differ in how well it fits, the better one gets it first. */
 static void test_distortion_fits(void **state)
 {
     (void)state;
-    static const uint8_t always[N_ALIKE] = {0};
     static const double distortion[2 * FOVEA_N_KIND] = {
         [1] = 0.05, [2] = 0.6, [FOVEA_N_KIND + 1] = 0.05, [FOVEA_N_KIND + 2] = 0.1};
-    static const double row_bytes[3] = {100, 30, 8}, step_bytes[3] = {100, 30, 4};
-    static const bool is_fitted[3] = {false, false, true};
     uint8_t modality[N_ALIKE], choice[2 * N_ALIKE];
     float scores[2 * N_ALIKE];
     for (uint32_t t = 0; t < N_ALIKE; t++) {
@@ -447,21 +468,7 @@ static void test_distortion_fits(void **state)
         scores[t] = scores[N_ALIKE + t] = 1;
     }
     for (size_t target = 300; target < 6000; target += 50) {
-        const fvi_choose_ctx ctx = {.alloc = &fvi_alloc_default,
-                                    .scores = scores,
-                                    .modality = modality,
-                                    .always = always,
-                                    .distortion = distortion,
-                                    .row_bytes = row_bytes,
-                                    .step_bytes = step_bytes,
-                                    .is_fitted = is_fitted,
-                                    .fitted = FOVEA_MODALITY_VISION,
-                                    .n_list = 2,
-                                    .n_token = N_ALIKE,
-                                    .n_choice = 3,
-                                    .target = target,
-                                    .list_bytes = fitted_bytes,
-                                    .turn_bytes = plain_turn};
+        const fvi_choose_ctx ctx = two_lists(scores, modality, distortion, target);
         assert_int_equal(recipe_of("fovea:bytes=5%").budget->choose(&ctx, choice), FOVEA_OK);
         uint32_t counts[2][3] = {{0}};
         for (uint32_t i = 0; i < 2 * N_ALIKE; i++) {
@@ -526,9 +533,6 @@ static double least_lost(const float *scores, const double *distortion, uint32_t
 static void test_distortion_is_near_best(void **state)
 {
     (void)state;
-    static const uint8_t always[N_ALIKE] = {0};
-    static const double row_bytes[3] = {100, 30, 8}, step_bytes[3] = {100, 30, 4};
-    static const bool is_fitted[3] = {false, false, true};
     uint8_t modality[N_ALIKE], choice[2 * N_ALIKE];
     float scores[2 * N_ALIKE];
     rng r = {7};
@@ -542,21 +546,7 @@ static void test_distortion_is_near_best(void **state)
             scores[i] = (float)exp(-4 * fabs(rng_float(&r)));
         }
         size_t target = 300 + rng_below(&r, 1500);
-        const fvi_choose_ctx ctx = {.alloc = &fvi_alloc_default,
-                                    .scores = scores,
-                                    .modality = modality,
-                                    .always = always,
-                                    .distortion = distortion,
-                                    .row_bytes = row_bytes,
-                                    .step_bytes = step_bytes,
-                                    .is_fitted = is_fitted,
-                                    .fitted = FOVEA_MODALITY_VISION,
-                                    .n_list = 2,
-                                    .n_token = N_ALIKE,
-                                    .n_choice = 3,
-                                    .target = target,
-                                    .list_bytes = fitted_bytes,
-                                    .turn_bytes = plain_turn};
+        const fvi_choose_ctx ctx = two_lists(scores, modality, distortion, target);
         assert_int_equal(recipe_of("fovea:bytes=5%").budget->choose(&ctx, choice), FOVEA_OK);
         double best = INFINITY;
         for (uint32_t fits = 0; fits < 4; fits++) {

@@ -46,14 +46,17 @@ class Batch:
         sees = ((columns == 0) | (rows == columns)) & (order[None, :, None] >= order[None, None, :])
         return sees[:, None]
 
+    def moved(self, move):
+        """A batch of what `move` makes of every tensor"""
+        parts = [getattr(self, field.name) for field in fields(self)]
+        return Batch(*(move(part) if torch.is_tensor(part) else part for part in parts))
+
     def to(self, device):
-        moved = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Batch(**{name: value.to(device, non_blocking=True)
-                        if torch.is_tensor(value) else value for name, value in moved.items()})
+        return self.moved(lambda part: part.to(device, non_blocking=True))
 
     def pin_memory(self):
-        return Batch(**{field.name: value.pin_memory() if torch.is_tensor(value) else value
-                        for field in fields(self) for value in [getattr(self, field.name)]})
+        """Called by DataLoader"""
+        return self.moved(torch.Tensor.pin_memory)
 
 
 def to_bytes(image):
