@@ -1,6 +1,6 @@
-/* attn_panel_avx2.c - the panels of attn_panel_avx2.h: blocks of up to 4 rows by up to 32 columns, whose sums
- * and what a step along k needs fit 16 registers, and of which a step makes enough work to hide the latency
- * of a multiply-add. */
+/* attn_panel_avx2.c - the panels of attn_panel_avx2.h: blocks of up to 4 rows by up to 32 columns, or of up to 8 by
+ * one token of f16, whose sums and what a step along k needs fit 16 registers, and of which a step makes enough
+ * work to hide the latency of a multiply-add. */
 #include "sdk/ops/attn_panel_avx2.h"
 #include "sdk/ops/simd_avx2.h"
 
@@ -109,22 +109,76 @@ FVI_INLINE void strip_f16(const fvi_code_panel *p, uint32_t row, const uint32_t 
     }
 }
 
-/* How many of the rows that are left make a block: all are shared out evenly among as few as there can be. */
-static uint32_t block_rows(uint32_t left)
+/* `rows` rows of A, 5 to 8, times one row of B: what is converted serves all of them, and A comes from memory. */
+FVI_INLINE void wide_dots_f16(const float *a, const uint8_t *b, size_t ahead, const uint32_t rows,
+                              const uint32_t n_k, __m128 dots[2])
 {
-    uint32_t n_block = (left + 3) / 4;
+    __m256 sum[8];
+#pragma GCC unroll 8
+    for (uint32_t r = 0; r < 8; r++) {
+        sum[r] = _mm256_setzero_ps();
+    }
+#pragma GCC unroll 8
+    for (uint32_t k = 0; k < n_k; k += 8) {
+        if (k % 32 == 0) { /* a line */
+            _mm_prefetch((const char *)(b + 2 * (size_t)k + ahead), _MM_HINT_T0);
+        }
+        __m256 y = _mm256_cvtph_ps(_mm_loadu_si128((const void *)(b + 2 * (size_t)k)));
+#pragma GCC unroll 8
+        for (uint32_t r = 0; r < rows; r++) {
+            sum[r] = _mm256_fmadd_ps(_mm256_loadu_ps(a + (size_t)r * n_k + k), y, sum[r]);
+        }
+    }
+    dots[0] = fvi_sum4(sum[0], sum[1], sum[2], sum[3]);
+    dots[1] = fvi_sum4(sum[4], sum[5], sum[6], sum[7]);
+}
+
+/* A token at a time; then tokens become columns. */
+FVI_INLINE void wide_strip_f16(const fvi_code_panel *p, uint32_t row, const uint32_t rows,
+                               const uint32_t n_k)
+{
+    const float *a = (const float *)p->a + (size_t)row * n_k;
+    float *c = (float *)p->c + row * p->c_stride;
+    const size_t c_stride = p->c_stride, ahead = p->ahead;
+    const uint32_t n = (uint32_t)fvi_round_up(p->n, 4);
+    __m128 dots[FVI_TILE][2];
+    for (uint32_t t = 0; t < n; t++) {
+        wide_dots_f16(a, p->rows[t], ahead, rows, n_k, dots[t]);
+    }
+    for (uint32_t t = 0; t < n; t += 4, c += 4) {
+#pragma GCC unroll 2
+        for (uint32_t half = 0; half < 2; half++) {
+            __m128 x[4] = {dots[t][half], dots[t + 1][half], dots[t + 2][half], dots[t + 3][half]};
+            _MM_TRANSPOSE4_PS(x[0], x[1], x[2], x[3]);
+#pragma GCC unroll 4
+            for (uint32_t r = 4 * half; r < FVI_MIN(rows, 4 * half + 4); r++) {
+                _mm_storeu_ps(c + r * c_stride, x[r % 4]);
+            }
+        }
+    }
+}
+
+/* How many of the rows that are left make a block of `most` at most: all are shared out evenly among as few as
+ * there can be. */
+static uint32_t block_rows(uint32_t left, uint32_t most)
+{
+    uint32_t n_block = (left + most - 1) / most;
     return (left + n_block - 1) / n_block;
 }
 
 FVI_INLINE void strips_f16(const fvi_code_panel *p, const uint32_t n_k)
 {
     for (uint32_t row = 0, rows; row < p->m; row += rows) {
-        rows = block_rows(p->m - row);
+        rows = block_rows(p->m - row, 8);
         switch (rows) {
         case 1: strip_f16(p, row, 1, n_k); break;
         case 2: strip_f16(p, row, 2, n_k); break;
         case 3: strip_f16(p, row, 3, n_k); break;
-        default: strip_f16(p, row, 4, n_k); break;
+        case 4: strip_f16(p, row, 4, n_k); break;
+        case 5: wide_strip_f16(p, row, 5, n_k); break;
+        case 6: wide_strip_f16(p, row, 6, n_k); break;
+        case 7: wide_strip_f16(p, row, 7, n_k); break;
+        default: wide_strip_f16(p, row, 8, n_k); break;
         }
     }
 }
@@ -210,7 +264,7 @@ FVI_INLINE void block_unsigned(const fvi_code_panel *p, uint32_t row, uint32_t c
 static void walk(const fvi_code_panel *p, const block_fn blocks[4][3])
 {
     for (uint32_t row = 0, rows; row < p->m; row += rows) {
-        rows = block_rows(p->m - row);
+        rows = block_rows(p->m - row, 4);
         for (uint32_t column = 0; column < p->n;) {
             uint32_t left = (p->n - column) / 8, size = left >= 4 ? 2 : left >= 2 ? 1 : 0;
             size = blocks[rows - 1][size] != NULL ? size : 1;

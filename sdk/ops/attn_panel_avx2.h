@@ -19,7 +19,7 @@ typedef struct fvi_code_panel {
     uint32_t m, n, k;
 } fvi_code_panel;
 
-/* C = A B, A without gaps, B [k, n] by columns: rows [n] are tokens of k channels, a multiple of 8;
+/* C = A B, A without gaps, B [k, n] by columns: rows [n, FVI_TILE at most] are tokens of k channels, a multiple of 8;
  * columns of C behind n, up to a multiple of 4, get anything. */
 void fvi_panel_dots_f16(const fvi_code_panel *panel);
 /* C += A B, B [k, n] by rows: rows [k] are tokens of n channels, a multiple of 8; element by element one
