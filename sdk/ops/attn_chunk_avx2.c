@@ -10,14 +10,9 @@
 #include <math.h>
 
 /* Classes of tokens; CLASS_CODED + i: codes of fvi_coded_index i. */
-enum {
-    CLASS_PLAIN,
-    CLASS_F16,
-    CLASS_CHANNEL,
-    CLASS_PCA,
-    CLASS_CODED,
-    N_CLASS = CLASS_CODED + FVI_N_CODED
-};
+enum { CLASS_PLAIN, CLASS_F16, CLASS_CHANNEL, CLASS_PCA, CLASS_CODED };
+/* Those whose runs are taken as they lie, not tile by tile. */
+#define APART (1u << CLASS_CHANNEL | 1u << CLASS_PCA)
 
 size_t fvi_chunk_scratch_at(fvi_chunk_scratch *s, float *at, uint32_t group, uint32_t dk,
                             uint32_t dv)
@@ -67,7 +62,6 @@ typedef struct tile_at {
     fvi_piece start;
     bool values;
     uint32_t classes; /* a bit for each */
-    fvi_piece next;   /* where the tile ends */
 } tile_at;
 
 /* K or V of a run; that of the last one asked for is kept. */
@@ -80,18 +74,17 @@ static const fvi_section *section_at(fvi_chunk *c, const fvi_run_view *run, bool
     return section;
 }
 
-/* The classes in n tokens (FVI_TILE at most) from `first` on. */
-static tile_at tile_of(fvi_chunk *c, uint32_t first, fvi_piece start, bool values)
+/* The tile (FVI_TILE tokens at most) from `first` on, which lies at *at; *at becomes where it ends. */
+static void look_at(fvi_chunk *c, uint32_t first, bool values, fvi_piece *at, tile_at *tile)
 {
-    tile_at tile = {.first = first,
-                    .n = FVI_MIN(FVI_TILE, c->first + c->n - first),
-                    .start = start,
-                    .values = values,
-                    .next = start};
-    while (fvi_list_next(c->list, FVI_TILE, first + tile.n, &tile.next)) {
-        tile.classes |= 1u << class_of(section_at(c, tile.next.run, values));
+    tile->first = first;
+    tile->n = FVI_MIN(FVI_TILE, c->first + c->n - first);
+    tile->start = *at;
+    tile->values = values;
+    tile->classes = 0;
+    while (fvi_list_next(c->list, FVI_TILE, first + tile->n, at)) {
+        tile->classes |= 1u << class_of(section_at(c, at->run, values));
     }
-    return tile;
 }
 
 static uint64_t bits64(uint32_t from, uint32_t n)
@@ -106,10 +99,27 @@ static void take_affine(const fvi_section *s, uint32_t first, uint32_t n, float 
         const uint8_t *at = s->affine + ((size_t)first * s->groups + g) * 4;
         for (uint32_t t = 0; t < n; t += 8, at += (size_t)32 * s->groups) {
             __m256 scale, min;
+            _mm_prefetch((const char *)at + (size_t)FVI_TILE * 4 * s->groups, _MM_HINT_T0);
             fvi_affine8(at, (size_t)4 * s->groups, n - t, &scale, &min);
             _mm256_storeu_ps(scales + t, scale);
             _mm256_storeu_ps(mins + t, min);
         }
+    }
+}
+
+/* Where n rows of `row_bytes` begin. */
+static void point(const uint8_t *row, size_t row_bytes, uint32_t n, const uint8_t **to)
+{
+    const __m256i step = _mm256_set1_epi64x((int64_t)(4 * row_bytes));
+    __m256i rows = _mm256_setr_epi64x(0, (int64_t)row_bytes, (int64_t)(2 * row_bytes),
+                                      (int64_t)(3 * row_bytes));
+    rows = _mm256_add_epi64(rows, _mm256_set1_epi64x((int64_t)(uintptr_t)row));
+    uint32_t t = 0;
+    for (; t + 4 <= n; t += 4, rows = _mm256_add_epi64(rows, step)) {
+        _mm256_storeu_si256((void *)(to + t), rows);
+    }
+    for (; t < n; t++) {
+        to[t] = row + t * row_bytes;
     }
 }
 
@@ -160,11 +170,8 @@ static uint64_t take_class(fvi_chunk *c, const tile_at *tile, uint32_t class, si
             continue;
         }
         size_t row_bytes = section->row_bytes;
-        const uint8_t *row = section->codes + piece.first * row_bytes, **to = out->row + at;
         out->row_bytes = row_bytes;
-        for (uint32_t t = 0; t < piece.n; t++) {
-            to[t] = row + t * row_bytes;
-        }
+        point(section->codes + piece.first * row_bytes, row_bytes, piece.n, out->row + at);
         if (class >= CLASS_CODED) {
             take_affine(section, piece.first, piece.n, s->scale + at, s->min + at);
         }
@@ -206,12 +213,6 @@ static void score_class(const fvi_chunk *c, const fvi_token_tile *tile, uint32_t
 static void widen(const fvi_chunk *c, fvi_piece *piece)
 {
     piece->n = FVI_MIN(piece->run->n_token - piece->first, c->first + c->n - piece->token);
-}
-
-/* Classes whose runs are taken as they lie, not tile by tile. */
-static bool is_apart(uint32_t class)
-{
-    return class == CLASS_CHANNEL || class == CLASS_PCA;
 }
 
 static fvi_pca_stretch stretch_of(const fvi_chunk *c, const fvi_piece *piece)
@@ -261,15 +262,13 @@ void fvi_chunk_scores(fvi_chunk *c)
     fvi_piece at = c->start;
     memset(c->s.zeros, 0, 2 * fvi_round_up(FVI_MAX(c->dk, c->dv), 16));
     for (uint32_t first = c->first; first < c->first + c->n; first += FVI_TILE) {
-        tile_at tile = tile_of(c, first, at, false);
+        tile_at tile;
+        look_at(c, first, false, &at, &tile);
         float *score = c->s.score + (first - c->first);
-        at = tile.next;
         seen |= tile.classes;
-        for (uint32_t class = 0; class < N_CLASS; class ++) {
+        for (uint32_t left = tile.classes & ~APART; left != 0; left &= left - 1) {
+            uint32_t class = (uint32_t)__builtin_ctz(left);
             fvi_token_tile rows;
-            if ((tile.classes >> class & 1) == 0 || is_apart(class)) {
-                continue;
-            }
             uint64_t members = take_class(c, &tile, class, stride, &rows);
             if (tile.classes == 1u << class) {
                 score_class(c, &rows, class, stride, score, FVI_SCORE_ROW);
@@ -279,7 +278,7 @@ void fvi_chunk_scores(fvi_chunk *c)
             }
         }
     }
-    if ((seen >> CLASS_CHANNEL & 1) != 0 || (seen >> CLASS_PCA & 1) != 0) {
+    if ((seen & APART) != 0) {
         score_apart(c);
     }
 }
@@ -407,19 +406,18 @@ void fvi_chunk_values(fvi_chunk *c, float *acc, float *rotated, size_t stride)
     fvi_piece at = c->start;
     memset(c->s.base, 0, 2 * n_base * sizeof *c->s.base);
     for (uint32_t first = c->first; first < c->first + c->n; first += FVI_TILE) {
-        tile_at tile = tile_of(c, first, at, true);
-        at = tile.next;
+        tile_at tile;
+        look_at(c, first, true, &at, &tile);
         seen |= tile.classes;
-        for (uint32_t class = 0; class < N_CLASS; class ++) {
-            if ((tile.classes >> class & 1) != 0 && !is_apart(class)) {
-                fvi_token_tile rows;
-                take_class(c, &tile, class, row_stride, &rows);
-                add_class(c, &rows, class, c->s.score + (first - c->first), row_stride, acc,
-                          rotated, stride);
-            }
+        for (uint32_t left = tile.classes & ~APART; left != 0; left &= left - 1) {
+            uint32_t class = (uint32_t)__builtin_ctz(left);
+            fvi_token_tile rows;
+            take_class(c, &tile, class, row_stride, &rows);
+            add_class(c, &rows, class, c->s.score + (first - c->first), row_stride, acc, rotated,
+                      stride);
         }
     }
-    if ((seen >> CLASS_CHANNEL & 1) != 0 || (seen >> CLASS_PCA & 1) != 0) {
+    if ((seen & APART) != 0) {
         add_apart(c, acc, stride);
     }
     if (seen >> CLASS_CODED != 0) {
