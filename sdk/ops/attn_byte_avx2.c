@@ -170,15 +170,34 @@ static void weigh(const fvi_weights *w, uint32_t bits, const fvi_coded_scratch *
         __m128 sums = fvi_sum4(x.sum[0], x.sum[1], x.sum[2], x.sum[3]);
         fvi_store_some(fvi_weight_units(x.largest, sums, bits), w->group - h, s->unit + h);
     }
+    const float *scale = w->scale;
     for (uint32_t h = 0; h < w->group; h++) {
         const float *e = w->e + h * w->e_stride;
         fvi_rounding rounding = fvi_rounding_in(s->unit[h]);
         int32_t *weight = s->weight + (size_t)h * FVI_TILE / 2;
-        for (uint32_t t = 0; t < w->n; t += 16) {
-            __m256i words = fvi_round16(&rounding, fvi_weighted8(e, w->scale, t),
-                                        fvi_weighted8(e, w->scale, t + 8));
+        for (uint32_t t = 0, n = w->n; t < n; t += 16) {
+            __m256i words = fvi_round16(&rounding, fvi_weighted8(e, scale, t),
+                                        fvi_weighted8(e, scale, t + 8));
             __m256i bytes = _mm256_packus_epi16(words, words);
             _mm256_storeu_si256((void *)(weight + t / 2), _mm256_unpacklo_epi16(bytes, bytes));
+        }
+    }
+}
+
+/* Adds the products of n channels, a head's first `skip` bytes into its row. */
+FVI_INLINE void add_products(const fvi_coded_scratch *s, uint32_t group, size_t skip,
+                             const uint32_t n, float *acc, size_t acc_stride)
+{
+    const uint8_t *product = (const uint8_t *)s->product + skip;
+    const float *units = s->unit;
+    const size_t stride = s->product_stride * sizeof *s->product;
+    for (uint32_t h = 0; h < group; h++, acc += acc_stride, product += stride) {
+        __m256 unit = _mm256_set1_ps(units[h]);
+#pragma GCC unroll 8
+        for (uint32_t c = 0; c < n; c += 8) {
+            __m128i words = _mm_loadu_si128((const void *)(product + 2 * (size_t)c));
+            __m256 x = _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(words));
+            fvi_store8(acc + c, n - c, _mm256_fmadd_ps(x, unit, fvi_load8(acc + c, n - c)));
         }
     }
 }
@@ -197,15 +216,11 @@ static void add_channels(const fvi_token_tile *tile, size_t column, uint32_t n, 
                                          .m = group,
                                          .n = (uint32_t)(fvi_round_up(column + n, 16) - from) / 2,
                                          .k = (tile->n + 1) / 2});
-    for (uint32_t h = 0; h < group; h++, acc += acc_stride) {
-        const uint8_t *product = (const uint8_t *)(s->product + h * s->product_stride);
-        product += 2 * (column - from);
-        __m256 unit = _mm256_set1_ps(s->unit[h]);
-        for (uint32_t c = 0; c < n; c += 8) {
-            __m128i words = _mm_loadu_si128((const void *)(product + 2 * (size_t)c));
-            __m256 x = _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(words));
-            fvi_store8(acc + c, n - c, _mm256_fmadd_ps(x, unit, fvi_load8(acc + c, n - c)));
-        }
+    size_t skip = 2 * (column - from);
+    if (n == FVI_GROUP) {
+        add_products(s, group, skip, FVI_GROUP, acc, acc_stride);
+    } else {
+        add_products(s, group, skip, n, acc, acc_stride);
     }
 }
 

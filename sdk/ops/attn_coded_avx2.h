@@ -103,19 +103,19 @@ FVI_INLINE void fvi_coded_finish(const fvi_coded_query *query, const fvi_token_t
                                  const fvi_coded_scratch *s, uint32_t g, const bool bytes,
                                  float *score, size_t stride)
 {
-    uint32_t groups = fvi_groups(tile->d);
+    uint32_t groups = fvi_groups(tile->d), n = tile->n;
+    const float *scales = tile->scale + g * FVI_AFFINE_ROW, *mins = tile->min + g * FVI_AFFINE_ROW;
     const __m256i ones = _mm256_set1_epi16(1);
     for (uint32_t h = 0; h < query->group; h++, score += stride) {
         const int32_t *product = s->product + h * s->product_stride;
         __m256 unit = _mm256_set1_ps(query->unit[h]);
         __m256 sum = _mm256_set1_ps(query->sum[h * groups + g]);
-        for (uint32_t t = 0; t < tile->n; t += 8) {
+        for (uint32_t t = 0; t < n; t += 8) {
             __m256i whole = _mm256_loadu_si256((const void *)(product + t));
             whole = bytes ? _mm256_madd_epi16(whole, ones) : whole;
-            __m256 scale = _mm256_loadu_ps(tile->scale + g * FVI_AFFINE_ROW + t);
-            __m256 min = _mm256_loadu_ps(tile->min + g * FVI_AFFINE_ROW + t);
-            __m256 x = _mm256_mul_ps(_mm256_cvtepi32_ps(whole), _mm256_mul_ps(scale, unit));
-            x = _mm256_fmadd_ps(min, sum, x);
+            __m256 scale = _mm256_mul_ps(_mm256_loadu_ps(scales + t), unit);
+            __m256 x = _mm256_mul_ps(_mm256_cvtepi32_ps(whole), scale);
+            x = _mm256_fmadd_ps(_mm256_loadu_ps(mins + t), sum, x);
             x = g != 0 ? _mm256_add_ps(x, _mm256_loadu_ps(score + t)) : x;
             _mm256_storeu_ps(score + t, x);
         }
