@@ -302,22 +302,30 @@ FVI_INLINE __m256 power8(__m256 x)
 
 static void softmax(float *score, uint32_t n, float *max, float *sum)
 {
-    uint32_t whole = n / 8 * 8;
-    __m256 top = _mm256_set1_ps(-INFINITY), total = _mm256_setzero_ps();
-    for (uint32_t t = 0; t < whole; t += 8) {
+    uint32_t whole = n / 8 * 8, t = 0;
+    __m256 top = _mm256_set1_ps(-INFINITY), total = _mm256_setzero_ps(), tops[4];
+    tops[0] = tops[1] = tops[2] = tops[3] = top;
+    for (; t + 32 <= whole; t += 32) {
+#pragma GCC unroll 4
+        for (uint32_t i = 0; i < 4; i++) {
+            tops[i] = _mm256_max_ps(tops[i], _mm256_loadu_ps(score + t + 8 * i));
+        }
+    }
+    for (; t < whole; t += 8) {
         top = _mm256_max_ps(top, _mm256_loadu_ps(score + t));
     }
-    *max = fvi_max1(top);
-    for (uint32_t t = whole; t < n; t++) {
+    tops[0] = _mm256_max_ps(_mm256_max_ps(tops[0], tops[1]), _mm256_max_ps(tops[2], tops[3]));
+    *max = fvi_max1(_mm256_max_ps(tops[0], top));
+    for (t = whole; t < n; t++) {
         *max = FVI_MAX(*max, score[t]);
     }
     top = _mm256_set1_ps(*max);
-    for (uint32_t t = 0; t < whole; t += 8) {
+    for (t = 0; t < whole; t += 8) {
         __m256 x = power8(_mm256_sub_ps(_mm256_loadu_ps(score + t), top));
         total = _mm256_add_ps(total, x);
         _mm256_storeu_ps(score + t, x);
     }
-    for (uint32_t t = whole; t < fvi_round_up(n, 16); t += 8) {
+    for (t = whole; t < fvi_round_up(n, 16); t += 8) {
         __m256i rest = fvi_mask8(n > t ? n - t : 0);
         __m256 x = power8(_mm256_sub_ps(_mm256_loadu_ps(score + t), top));
         x = _mm256_and_ps(x, _mm256_castsi256_ps(rest));

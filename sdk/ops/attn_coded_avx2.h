@@ -173,23 +173,28 @@ typedef struct fvi_weight_extent {
 FVI_INLINE fvi_weight_extent fvi_weight_extent_of(const fvi_weights *w, uint32_t head)
 {
     fvi_weight_extent x;
-    for (uint32_t i = 0; i < 4; i++) {
+    const float *e[4];
+    __m256 middles[4];
+    const uint32_t n = w->n, last = w->group - 1;
+#pragma GCC unroll 4
+    for (uint32_t i = 0; i < 4; i++) { /* behind the last head comes the last one again */
+        uint32_t h = FVI_MIN(head + i, last);
+        e[i] = w->e + h * w->e_stride;
         x.largest[i] = x.sum[i] = _mm256_setzero_ps();
+        middles[i] = _mm256_loadu_ps(w->base + h * w->base_stride);
     }
-    for (uint32_t i = 0; i < 4 && head + i < w->group; i++) {
-        const float *e = w->e + (head + i) * w->e_stride;
-        float *base = w->base + (head + i) * w->base_stride;
-        __m256 largest = x.largest[i], sum = largest, middles = _mm256_loadu_ps(base);
-        for (uint32_t t = 0; t < w->n; t += 8) {
-            __m256 weight = fvi_weighted8(e, w->scale, t);
-            middles =
-                _mm256_fmadd_ps(_mm256_loadu_ps(e + t), _mm256_loadu_ps(w->middle + t), middles);
-            largest = _mm256_max_ps(largest, weight);
-            sum = _mm256_add_ps(sum, weight);
+    for (uint32_t t = 0; t < n; t += 8) {
+        __m256 scale = _mm256_loadu_ps(w->scale + t), middle = _mm256_loadu_ps(w->middle + t);
+#pragma GCC unroll 4
+        for (uint32_t i = 0; i < 4; i++) {
+            __m256 one = _mm256_loadu_ps(e[i] + t), weight = _mm256_mul_ps(one, scale);
+            middles[i] = _mm256_fmadd_ps(one, middle, middles[i]);
+            x.largest[i] = _mm256_max_ps(x.largest[i], weight);
+            x.sum[i] = _mm256_add_ps(x.sum[i], weight);
         }
-        _mm256_storeu_ps(base, middles);
-        x.largest[i] = largest;
-        x.sum[i] = sum;
+    }
+    for (uint32_t i = 0; i < 4 && head + i <= last; i++) {
+        _mm256_storeu_ps(w->base + (head + i) * w->base_stride, middles[i]);
     }
     return x;
 }
