@@ -6,13 +6,43 @@
 
 typedef void (*block_fn)(const fvi_code_panel *panel, uint32_t row, uint32_t column);
 
+/* One column of A times a row of B: of factors, those that there are fewer of stay in registers. */
+FVI_INLINE void outer_f16(const float *a, size_t a_stride, const uint8_t *from, const uint32_t rows,
+                          const uint32_t vectors, __m256 sum[4][4])
+{
+    __m256 kept[4];
+#pragma GCC unroll 4
+    for (uint32_t i = 0; i < FVI_MIN(rows, vectors); i++) {
+        kept[i] = rows <= vectors ? _mm256_broadcast_ss(a + i * a_stride)
+                                  : _mm256_cvtph_ps(_mm_loadu_si128((const void *)(from + 16 * i)));
+    }
+#pragma GCC unroll 4
+    for (uint32_t i = 0; i < FVI_MAX(rows, vectors); i++) {
+        if (rows <= vectors) {
+            __m256 y = _mm256_cvtph_ps(_mm_loadu_si128((const void *)(from + 16 * i)));
+#pragma GCC unroll 4
+            for (uint32_t r = 0; r < rows; r++) {
+                sum[r][i] = _mm256_fmadd_ps(kept[r], y, sum[r][i]);
+            }
+        } else {
+            __m256 x = _mm256_broadcast_ss(a + i * a_stride);
+#pragma GCC unroll 4
+            for (uint32_t v = 0; v < vectors; v++) {
+                sum[i][v] = _mm256_fmadd_ps(x, kept[v], sum[i][v]);
+            }
+        }
+    }
+}
+
 /* C += A B, B f16 by rows. What the next tile has in their place is asked for meanwhile. */
 FVI_INLINE void block_rows_f16(const fvi_code_panel *p, uint32_t row, uint32_t column,
                                const uint32_t rows, const uint32_t vectors)
 {
     const float *a = (const float *)p->a + row * p->a_stride;
     float *c = (float *)p->c + row * p->c_stride + column;
-    const size_t a_stride = p->a_stride, c_stride = p->c_stride;
+    const size_t a_stride = p->a_stride, c_stride = p->c_stride, ahead = p->ahead;
+    const uint8_t *const *from = p->rows;
+    const uint32_t n = p->k;
     __m256 sum[4][4];
 #pragma GCC unroll 4
     for (uint32_t r = 0; r < rows; r++) {
@@ -21,22 +51,10 @@ FVI_INLINE void block_rows_f16(const fvi_code_panel *p, uint32_t row, uint32_t c
             sum[r][v] = _mm256_loadu_ps(c + r * c_stride + 8 * v);
         }
     }
-    for (uint32_t k = 0; k < p->k; k++, a++) {
-        const uint8_t *from = p->rows[k] + 2 * (size_t)column;
-        __m256 x[4];
-        _mm_prefetch((const char *)from + p->ahead, _MM_HINT_T0);
-#pragma GCC unroll 4
-        for (uint32_t r = 0; r < rows; r++) {
-            x[r] = _mm256_broadcast_ss(a + r * a_stride);
-        }
-#pragma GCC unroll 4
-        for (uint32_t v = 0; v < vectors; v++) {
-            __m256 y = _mm256_cvtph_ps(_mm_loadu_si128((const void *)(from + 16 * v)));
-#pragma GCC unroll 4
-            for (uint32_t r = 0; r < rows; r++) {
-                sum[r][v] = _mm256_fmadd_ps(x[r], y, sum[r][v]);
-            }
-        }
+    for (uint32_t k = 0; k < n; k++, a++) {
+        const uint8_t *at = from[k] + 2 * (size_t)column;
+        _mm_prefetch((const char *)at + ahead, _MM_HINT_T0);
+        outer_f16(a, a_stride, at, rows, vectors, sum);
     }
 #pragma GCC unroll 4
     for (uint32_t r = 0; r < rows; r++) {
@@ -260,16 +278,24 @@ FVI_INLINE void block_unsigned(const fvi_code_panel *p, uint32_t row, uint32_t c
     block_codes(p, row, column, rows, vectors, OF_UNSIGNED);
 }
 
-/* Columns by 32 or 16, then 16 and 8. */
-static void walk(const fvi_code_panel *p, const block_fn blocks[4][3])
+/* How many vectors of columns the next block takes. */
+static uint32_t block_vectors(const block_fn by_vectors[4], uint32_t left)
+{
+    uint32_t most = FVI_MIN(left, 4u);
+    while (by_vectors[most - 1] == NULL) {
+        most--;
+    }
+    return most == 3 && left == 4 ? 2 : most; /* two and two, not three and one */
+}
+
+static void walk(const fvi_code_panel *p, const block_fn blocks[4][4])
 {
     for (uint32_t row = 0, rows; row < p->m; row += rows) {
         rows = block_rows(p->m - row, 4);
-        for (uint32_t column = 0; column < p->n;) {
-            uint32_t left = (p->n - column) / 8, size = left >= 4 ? 2 : left >= 2 ? 1 : 0;
-            size = blocks[rows - 1][size] != NULL ? size : 1;
-            blocks[rows - 1][size](p, row, column);
-            column += 8u << size;
+        const block_fn *by_vectors = blocks[rows - 1];
+        for (uint32_t column = 0, vectors; column < p->n; column += 8 * vectors) {
+            vectors = block_vectors(by_vectors, (p->n - column) / 8);
+            by_vectors[vectors - 1](p, row, column);
         }
     }
 }
@@ -282,7 +308,8 @@ static void walk(const fvi_code_panel *p, const block_fn blocks[4][3])
 #define ROWS(name, body, rows)                                                                     \
     BLOCK(name, body, rows, 1)                                                                     \
     BLOCK(name, body, rows, 2)
-#define PANEL(name, body)                                                                          \
+/* block_4_3: four rows by three vectors, or NULL where these do not fit the registers */
+#define PANEL(name, body, block_4_3)                                                               \
     ROWS(name, body, 1)                                                                            \
     ROWS(name, body, 2)                                                                            \
     ROWS(name, body, 3)                                                                            \
@@ -292,14 +319,15 @@ static void walk(const fvi_code_panel *p, const block_fn blocks[4][3])
     BLOCK(name, body, 3, 4)                                                                        \
     void name(const fvi_code_panel *p)                                                             \
     {                                                                                              \
-        static const block_fn blocks[4][3] = {{name##_1_1, name##_1_2, name##_1_4},                \
-                                              {name##_2_1, name##_2_2, name##_2_4},                \
-                                              {name##_3_1, name##_3_2, name##_3_4},                \
-                                              {name##_4_1, name##_4_2, NULL}};                     \
+        static const block_fn blocks[4][4] = {{name##_1_1, name##_1_2, NULL, name##_1_4},          \
+                                              {name##_2_1, name##_2_2, NULL, name##_2_4},          \
+                                              {name##_3_1, name##_3_2, NULL, name##_3_4},          \
+                                              {name##_4_1, name##_4_2, block_4_3, NULL}};          \
         walk(p, blocks);                                                                           \
     }
 
-PANEL(fvi_panel_rows_f16, block_rows_f16)
-PANEL(fvi_panel_pairs, block_pairs)
-PANEL(fvi_panel_signed, block_signed)
-PANEL(fvi_panel_unsigned, block_unsigned)
+BLOCK(fvi_panel_rows_f16, block_rows_f16, 4, 3)
+PANEL(fvi_panel_rows_f16, block_rows_f16, fvi_panel_rows_f16_4_3)
+PANEL(fvi_panel_pairs, block_pairs, NULL)
+PANEL(fvi_panel_signed, block_signed, NULL)
+PANEL(fvi_panel_unsigned, block_unsigned, NULL)
