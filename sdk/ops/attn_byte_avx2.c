@@ -176,8 +176,8 @@ static void weigh(const fvi_weights *w, uint32_t bits, const fvi_coded_scratch *
         fvi_rounding rounding = fvi_rounding_in(s->unit[h]);
         int32_t *weight = s->weight + (size_t)h * FVI_TILE / 2;
         for (uint32_t t = 0, n = w->n; t < n; t += 16) {
-            __m256i words = fvi_round16(&rounding, fvi_weighted8(e, scale, t),
-                                        fvi_weighted8(e, scale, t + 8));
+            __m256i words =
+                fvi_round16(&rounding, fvi_weighted8(e, scale, t), fvi_weighted8(e, scale, t + 8));
             __m256i bytes = _mm256_packus_epi16(words, words);
             _mm256_storeu_si256((void *)(weight + t / 2), _mm256_unpacklo_epi16(bytes, bytes));
         }
