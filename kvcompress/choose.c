@@ -344,7 +344,7 @@ static fvi_distortion by_kind(const choices *self, uint32_t n_list)
     return (fvi_distortion){.errors = self->distortion, .stride = self->stride};
 }
 
-/* Measures, and leaves the choices worth having. */
+/* Measures, on a sample as dense as the final plan keeps tokens, and leaves the choices worth having. */
 static fovea_status find_choices(const chooser *self, uint32_t first_layer, size_t target,
                                  double final_target)
 {
@@ -354,17 +354,7 @@ static fovea_status find_choices(const chooser *self, uint32_t first_layer, size
     list_codecs(self->seq->geom, n_candidate, has_hole, self->choices);
     FVI_TRY(measure(self->seq, select, first_layer, final_target, self->choices));
     prune(self->choices, select->n_list);
-    return settle_choices(self, (size_t)final_target);
-}
-
-/* The coarsest choice is the final plan's to take, if the next holds as many tokens in the cap. */
-static void leave_coarsest(const fvi_select *select, choices *all)
-{
-    uint32_t last = all->n - 1;
-    if (last > 0 && (!all->fitted[last] || all->row_bytes[last - 1] <= select->recipe->prefill_cap *
-                                                                           all->row_bytes[last])) {
-        remove_choice(all, select->n_list, last);
-    }
+    return settle_choices(self, target);
 }
 
 static fovea_status choose(const chooser *self, uint32_t first_layer, size_t target)
@@ -372,10 +362,9 @@ static fovea_status choose(const chooser *self, uint32_t first_layer, size_t tar
     fvi_select *select = self->select;
     bool to_cut = select->geom != self->seq->geom;
     double cap = to_cut ? select->recipe->prefill_cap : 1;
+    /* a cut chooses kinds for its own bytes, not the final plan's: codes of codes that are much finer are nearly as
+     * good as codes of the rows */
     FVI_TRY(find_choices(self, first_layer, target, (double)target / cap));
-    if (to_cut) {
-        leave_coarsest(select, self->choices);
-    }
     do {
         FVI_TRY(solve(self, target));
     } while (drop_unused(select, self->choices, self->chosen));

@@ -4,8 +4,9 @@
  * The cap of a layer is its even share of the budget, prefill.cap= times (recipe.h): a plan of that layer
  * alone (fvi_kv_plan_layer) keeps what the final plan could ask for and somewhat more. The final plan shares
  * the exact total out under these caps, so it takes tokens away or steps down in precision, never the other
- * way. A budget that chooses kinds by itself keeps its coarsest kind for the final plan: codes of codes are
- * nearly as good as codes of the rows only where the first ones are much finer.
+ * way. A budget that chooses kinds by itself chooses those for the bytes of the cap: codes of codes are nearly as good
+ * as codes of the rows where the first ones are much finer. (Tried: keeping the directions of the cut's components
+ * in the final ones. That lost: what the cut's codes left out is noise along any directions.)
  *
  * Layout: a cut layer is a sealed turn of one layer (turn.h) that the fresh turn owns until the final plan
  * is applied (plan_apply.c). The last layer stays as it is: its plan follows at once. Sessions that keep
