@@ -12,6 +12,7 @@
 #include "kvcompress/codec_affine.h"
 #include "kvcompress/row_fit.h"
 #include "sdk/ops/pca.h"
+#include "sdk/ops/rope_rows.h"
 
 extern const fvi_codec fvi_codec_int4; /* short runs are such (fvi_pca_short) */
 
@@ -141,6 +142,10 @@ void fvi_pca_settle(const fvi_codec *self, const struct fvi_row_fit *fit, uint8_
         }
     }
     memcpy(run, counts, sizeof counts);
+    memcpy(run + FVI_PCA_BASE, &fit->base, sizeof fit->base);
+    for (uint32_t i = 0; i < fit->n_place; i++) {
+        run[at.places + fit->place[i] / 8] |= (uint8_t)(1u << fit->place[i] % 8);
+    }
 }
 
 /* ---- rows ---- */
@@ -151,6 +156,7 @@ typedef struct section {
     fvi_pca_side side;
     const fvi_pca_shape *shape;
     size_t mean;
+    float base; /* keys are turned with it; 0: they are not */
     uint32_t d;
 } section;
 
@@ -160,7 +166,23 @@ static section section_of(const fvi_pca_shape *shape, const uint8_t *run, uint32
     section s = {.at = fvi_pca_layout_of(shape, n, dk, dv), .shape = shape, .d = values ? dv : dk};
     s.side = fvi_pca_side_of(&s.at, run, n, values);
     s.mean = s.at.mean + (values ? (size_t)dk * 2 : 0);
+    s.base = values ? 0.0f : fvi_pca_base(run);
     return s;
+}
+
+/* Turns rows first..first+n-1 by where they stood, forth or back. */
+static void turn_rows(const section *s, const uint8_t *run, uint32_t first, uint32_t n, bool back,
+                      float *x, size_t stride)
+{
+    uint16_t place[FVI_FIT_ROWS];
+    float frequency[FVI_FIT_WIDEST / 2], cosine[FVI_FIT_WIDEST / 2], sine[FVI_FIT_WIDEST / 2];
+    uint32_t half = s->d / 2;
+    fvi_pca_places(&s->at, run, first, n, place);
+    fvi_rope_frequencies(s->base, s->d, frequency);
+    for (uint32_t r = 0; r < n; r++, x += stride) {
+        fvi_rope_angles(frequency, half, place[r], cosine, sine);
+        (back ? fvi_rope_row_back : fvi_rope_row)(x, half, cosine, sine);
+    }
 }
 
 /* The byte of a token's code of a component, and where in it the code begins. */
@@ -179,12 +201,22 @@ static void encode_section(const section *s, uint8_t *run, uint32_t first, uint3
                            const float *x, size_t stride)
 {
     float rows[FVI_ABREAST * FVI_FIT_WIDEST], mean[FVI_FIT_WIDEST], axis[FVI_FIT_WIDEST];
+    float turned[FVI_ABREAST * FVI_FIT_WIDEST];
     for (uint32_t c = 0; c < s->d; c++) {
         mean[c] = fvi_pca_f16(run + s->mean + (size_t)c * 2);
     }
     for (uint32_t at = 0; at < n; at += FVI_ABREAST) {
         uint32_t n_row = FVI_MIN(n - at, (uint32_t)FVI_ABREAST);
-        fvi_rows_abreast(rows, s->d, n_row, x + at * stride, stride, mean);
+        const float *from = x + at * stride;
+        for (uint32_t i = 0; s->base > 0.0f && i < n_row * s->d; i++) {
+            turned[i] = fvi_affine_clip(from[i / s->d * stride + i % s->d]);
+        }
+        if (s->base > 0.0f) {
+            turn_rows(s, run, first + at, n_row, true, turned, s->d);
+            fvi_rows_abreast(rows, s->d, n_row, turned, s->d, mean);
+        } else {
+            fvi_rows_abreast(rows, s->d, n_row, from, stride, mean);
+        }
         for (uint32_t nth = 0; nth < s->side.n_all; nth++) {
             uint32_t slot = s->side.first + nth, shift;
             uint32_t mask = (1u << fvi_pca_bits(&s->side, nth)) - 1;
@@ -241,6 +273,9 @@ static void decode_section(const section *s, const uint8_t *run, uint32_t first,
     }
     for (uint32_t nth = 0; nth < s->side.n_all; nth += AXES) {
         add_components(s, run, nth, first, n, x, stride);
+    }
+    if (s->base > 0.0f) {
+        turn_rows(s, run, first, n, false, x, stride);
     }
 }
 

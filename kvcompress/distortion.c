@@ -20,6 +20,7 @@ typedef struct sample {
     float *k2, *v2; /* read back */
     uint8_t *run; /* one in any kind: of FVI_DISTORTION_ROWS rows, of all candidates where fitted */
     void *fit;    /* fvi_row_fit_bytes */
+    uint32_t at[FVI_FIT_ROWS]; /* tokens that are fitted */
     uint32_t n;
 } sample;
 
@@ -142,6 +143,7 @@ static double error_of(const fvi_codec *codec, const fvi_kv_shape *shape, const 
 typedef struct measuring {
     const uint8_t *modality;
     uint32_t n_token, n_candidate, stride;
+    float rope_base; /* of the geometry */
     const fvi_codec *const *codecs;
     uint32_t n_codec;
     sample sample;
@@ -200,11 +202,27 @@ static bool next_rows(const measuring *self, window w, uint32_t stride, walk *at
     return s->n > 0;
 }
 
+/* The tokens of a window, to s->at. */
+static void find_tokens(const measuring *self, window w, sample *s)
+{
+    bool vision_only = has_vision(self->modality, self->n_token);
+    for (uint32_t token = 0, seen = 0; token < self->n_token && seen < w.first + w.n; token++) {
+        if (!vision_only || self->modality[token] == FOVEA_MODALITY_VISION) {
+            if (seen >= w.first) {
+                s->at[seen - w.first] = token;
+            }
+            seen++;
+        }
+    }
+}
+
 static void fit_window(const measuring *self, const fvi_kv_rows *rows, window w, fvi_row_fit *fit,
                        sample *s)
 {
     const fvi_kv_shape *shape = &rows->shape;
     fvi_row_fit_in(fit, s->fit, shape->dk, shape->dv);
+    find_tokens(self, w, s);
+    fvi_row_fit_turn(fit, self->rope_base, w.n, s->at);
     for (uint32_t pass = 0; pass < 2; pass++) {
         walk at = {.rows = *rows};
         while (next_rows(self, w, 1, &at, s)) {
@@ -233,7 +251,9 @@ static void measure_fitted(measuring *self, const fvi_kv_rows *rows, double *out
         if (w.first != fitted.first || w.n != fitted.n) {
             walk at = {.rows = *rows};
             fit_window(self, rows, w, &fit, s);
-            next_rows(self, w, (w.n + FVI_DISTORTION_ROWS - 1) / FVI_DISTORTION_ROWS, &at, s);
+            uint32_t stride = (w.n + FVI_DISTORTION_ROWS - 1) / FVI_DISTORTION_ROWS;
+            next_rows(self, w, stride, &at, s);
+            fvi_row_fit_thin(&fit, stride);
             fitted = w;
         }
         fvi_codec_settle(codec, &fit, s->run, self->n_candidate, shape->dk, shape->dv, w.first);
@@ -294,6 +314,7 @@ fovea_status fvi_distortion_measure(const fvi_kv_seq *seq, uint32_t first_layer,
                       .n_token = n_token,
                       .n_candidate = fvi_distortion_candidates(modality, n_token),
                       .stride = stride,
+                      .rope_base = seq->geom->rope_base,
                       .codecs = codecs,
                       .n_codec = n_codec};
     fovea_status status = take_sample(seq, self.n_candidate, &self.sample);

@@ -17,7 +17,9 @@ typedef struct rewrite {
     const uint8_t *kind; /* [n_token] of the list */
     uint8_t *held;       /* [n_token] which of `from` has the token, FVI_KV_DROP: none */
     uint32_t n_token;
+    float rope_base;              /* of the geometry */
     float *k, *v;                 /* [GROUP, dk], [GROUP, dv] */
+    uint32_t *at;                 /* [FVI_FIT_ROWS] tokens that are fitted */
     void *fit;                    /* fvi_row_fit_bytes */
     const fvi_merge_work *merged; /* all rows of the list; NULL: they are read from `from` */
 } rewrite;
@@ -90,12 +92,24 @@ static uint32_t read_rows(rewrite *self, uint8_t kind, uint32_t *at, uint32_t n)
     return n_read;
 }
 
+/* The next n tokens of `kind`, from token `at` on, to self->at. */
+static void find_tokens(const rewrite *self, uint8_t kind, uint32_t at, uint32_t n)
+{
+    for (uint32_t n_found = 0; at < self->n_token && n_found < n; at++) {
+        if (self->kind[at] == kind) {
+            self->at[n_found++] = at;
+        }
+    }
+}
+
 /* Fits the next n rows, which are those from token `at` on, and writes the fit. */
 static void settle_rows(const rewrite *self, uint8_t kind, uint32_t at, uint32_t n)
 {
     const fvi_kv_shape *to = &self->to.shape;
     fvi_row_fit fit;
     fvi_row_fit_in(&fit, self->fit, to->dk, to->dv);
+    find_tokens(self, kind, at, n);
+    fvi_row_fit_turn(&fit, self->rope_base, n, self->at);
     for (uint32_t walk = 0; walk < 2; walk++) {
         rewrite ahead = *self;
         uint32_t token = at, n_left = n, n_read;
@@ -211,10 +225,13 @@ void fvi_kv_rewrite(const fvi_kv_pool *pool, fvi_kv_side from, fvi_kv_side to, c
     fvi_kv_cursor at_to = fvi_kv_block_start(pool, to.geom, to.block, to.layer);
     /* a side that is read is fresh or has one layer, so its tokens can be counted from here */
     fvi_kv_turn_iter held = {.turn = from.block->turn, .list = first_from, .token = UINT32_MAX};
-    rewrite self = {.n_from = fvi_kv_block_n_run(from.block), .n_token = n_token};
+    rewrite self = {.n_from = fvi_kv_block_n_run(from.block),
+                    .n_token = n_token,
+                    .rope_base = to.geom->rope_base};
     self.k = scratch;
     self.v = self.k + (size_t)GROUP * geom->dk;
-    self.fit = self.v + (size_t)GROUP * geom->dv;
+    self.at = (uint32_t *)(void *)(self.v + (size_t)GROUP * geom->dv);
+    self.fit = self.at + FVI_FIT_ROWS;
     self.held = (uint8_t *)self.fit + fvi_row_fit_bytes(geom->dk, geom->dv);
     bool more = fvi_kv_turn_next(&held);
     for (uint32_t head = 0; head < geom->n_kv_head; head++) {
@@ -244,7 +261,7 @@ size_t fvi_kv_rewrite_bytes(const fvi_kv_geom *geom, uint32_t n_token)
     size_t most = 0;
     for (uint32_t layer = 0; layer < geom->n_layer; layer++) {
         const fvi_kv_layer_geom *g = &geom->layers[layer];
-        most = FVI_MAX(most, GROUP * ((size_t)g->dk + g->dv) * sizeof(float) +
+        most = FVI_MAX(most, (GROUP * ((size_t)g->dk + g->dv) + FVI_FIT_ROWS) * sizeof(float) +
                                  fvi_row_fit_bytes(g->dk, g->dv));
     }
     return most + n_token;

@@ -6,6 +6,7 @@
 #include "kvcompress/row_fit.h"
 
 #include "kvcompress/codec_affine.h"
+#include "sdk/ops/rope_rows.h"
 
 #include <lapacke.h>
 
@@ -41,10 +42,14 @@ static size_t layout(fvi_row_fit *fit, float *at, uint32_t dk, uint32_t dv)
     *fit = (fvi_row_fit){.n_work = work_floats(d)};
     size_t n = axes_in(&fit->side[0], at, dk);
     n += axes_in(&fit->side[1], at != NULL ? at + n : NULL, dv);
-    fit->rows = at != NULL ? at + n : NULL;
-    n += FVI_ABREAST * d;
-    fit->work = at != NULL ? at + n : NULL;
-    return n + fit->n_work + work_ints(d);
+    float **field[] = {&fit->rows, &fit->turned, &fit->frequency, &fit->work};
+    const size_t size[] = {FVI_ABREAST * d, (size_t)FVI_ABREAST * dk, dk / 2, 0};
+    for (size_t i = 0; i < FVI_COUNT(field); i++) {
+        *field[i] = at != NULL ? at + n : NULL;
+        n += size[i];
+    }
+    fit->place = at != NULL ? (uint16_t *)(void *)(at + n + fit->n_work + work_ints(d)) : NULL;
+    return n + fit->n_work + work_ints(d) + FVI_FIT_ROWS / 2;
 }
 
 size_t fvi_row_fit_bytes(uint32_t dk, uint32_t dv)
@@ -64,6 +69,62 @@ void fvi_row_fit_in(fvi_row_fit *fit, void *memory, uint32_t dk, uint32_t dv)
         memset(axes->mean, 0, axes->d * sizeof(float));
         memset(axes->axis, 0, (size_t)axes->d * axes->d * sizeof(float));
     }
+}
+
+/* Sets places from which on the next is a position's distance ahead, at most `most`; returns the last one. */
+static uint32_t set_places(fvi_row_fit *fit, uint32_t n, const uint32_t *at, uint32_t most)
+{
+    uint32_t place = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        place += i > 0 ? FVI_MIN(at[i] - at[i - 1], most) : 0;
+        fit->place[i] = (uint16_t)FVI_MIN(place, 2 * n - 1);
+    }
+    return place;
+}
+
+void fvi_row_fit_turn(fvi_row_fit *fit, float base, uint32_t n, const uint32_t *at)
+{
+    uint32_t d = fit->side[0].d, most = UINT16_MAX;
+    if (base == 0.0f || d % 2 != 0 || d == 0) {
+        return;
+    }
+    fit->base = base;
+    fit->n_place = n;
+    fvi_rope_frequencies(base, d, fit->frequency);
+    while (set_places(fit, n, at, most) >= 2 * n) {
+        most /=
+            2; /* what lies far apart has little in common: gaps are shortened until the places will do */
+    }
+}
+
+void fvi_row_fit_thin(fvi_row_fit *fit, uint32_t stride)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < fit->n_place; i += stride) {
+        fit->place[n++] = fit->place[i];
+    }
+    fit->n_place = n;
+}
+
+/* Up to FVI_ABREAST keys, of rows from `first` on, turned back if they are to be. */
+static const float *turn_back(const fvi_row_fit *fit, uint32_t first, uint32_t n, const float *k,
+                              size_t *stride)
+{
+    uint32_t d = fit->side[0].d;
+    float cosine[FVI_FIT_WIDEST / 2], sine[FVI_FIT_WIDEST / 2];
+    if (fit->base == 0.0f) {
+        return k;
+    }
+    for (uint32_t r = 0; r < n; r++) {
+        float *row = fit->turned + (size_t)r * d;
+        for (uint32_t c = 0; c < d; c++) {
+            row[c] = fvi_affine_clip(k[r * *stride + c]);
+        }
+        fvi_rope_angles(fit->frequency, d / 2, fit->place[first + r], cosine, sine);
+        fvi_rope_row_back(row, d / 2, cosine, sine);
+    }
+    *stride = d;
+    return fit->turned;
 }
 
 void fvi_rows_abreast(float *rows, uint32_t d, uint32_t n, const float *x, size_t stride,
@@ -124,9 +185,14 @@ static void add_moments(fvi_row_axes *axes, float *rows, bool is_first, uint32_t
 void fvi_row_fit_add(fvi_row_fit *fit, uint32_t n, const float *k, size_t k_stride, const float *v,
                      size_t v_stride)
 {
-    add_moments(&fit->side[0], fit->rows, fit->n == 0, n, k, k_stride);
-    add_moments(&fit->side[1], fit->rows, fit->n == 0, n, v, v_stride);
-    fit->n += n;
+    for (uint32_t first = 0, n_row; first < n; first += n_row) {
+        n_row = FVI_MIN(n - first, FVI_ABREAST);
+        size_t stride = k_stride;
+        const float *keys = turn_back(fit, fit->n, n_row, k + first * k_stride, &stride);
+        add_moments(&fit->side[0], fit->rows, fit->n == 0, n_row, keys, stride);
+        add_moments(&fit->side[1], fit->rows, fit->n == 0, n_row, v + first * v_stride, v_stride);
+        fit->n += n_row;
+    }
 }
 
 /* Sums become the mean row, and products about it. */
@@ -212,14 +278,21 @@ static void span(fvi_row_axes *axes, float *rows, uint32_t n, const float *x, si
 void fvi_row_fit_span(fvi_row_fit *fit, uint32_t n, const float *k, size_t k_stride, const float *v,
                       size_t v_stride)
 {
-    span(&fit->side[0], fit->rows, n, k, k_stride);
-    span(&fit->side[1], fit->rows, n, v, v_stride);
+    for (uint32_t first = 0, n_row; first < n; first += n_row) {
+        n_row = FVI_MIN(n - first, FVI_ABREAST);
+        size_t stride = k_stride;
+        const float *keys = turn_back(fit, fit->n_spanned, n_row, k + first * k_stride, &stride);
+        span(&fit->side[0], fit->rows, n_row, keys, stride);
+        span(&fit->side[1], fit->rows, n_row, v + first * v_stride, v_stride);
+        fit->n_spanned += n_row;
+    }
 }
 
 void fvi_run_store(const fvi_codec *codec, uint8_t *run, uint32_t capacity, uint32_t dk,
                    uint32_t dv, uint32_t n, const float *k, size_t k_stride, const float *v,
-                   size_t v_stride, void *memory)
+                   size_t v_stride, float base, void *memory)
 {
+    uint32_t at[FVI_FIT_ROWS];
     for (uint32_t first = 0, n_row; first < n; first += n_row) {
         n_row = fvi_codec_fit_rows(codec, capacity, dk, dv, first);
         if (n_row == 0) {
@@ -229,6 +302,10 @@ void fvi_run_store(const fvi_codec *codec, uint8_t *run, uint32_t capacity, uint
         const float *own_k = k + first * k_stride, *own_v = v + first * v_stride;
         fvi_row_fit fit;
         fvi_row_fit_in(&fit, memory, dk, dv);
+        for (uint32_t i = 0; i < n_own; i++) {
+            at[i] = first + i;
+        }
+        fvi_row_fit_turn(&fit, base, n_own, at);
         fvi_row_fit_add(&fit, n_own, own_k, k_stride, own_v, v_stride);
         fvi_row_fit_solve(&fit);
         fvi_row_fit_span(&fit, n_own, own_k, k_stride, own_v, v_stride);

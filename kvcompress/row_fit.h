@@ -1,10 +1,11 @@
 /* row_fit.h - what the rows of a run have in common: their means, directions of variance and ranges along them.
  *
  * Three walks over the rows, each in any pieces:
- *     fvi_row_fit_in, fvi_row_fit_add ..          moments
+ *     fvi_row_fit_in, _turn, fvi_row_fit_add ..   moments
  *     fvi_row_fit_solve, fvi_row_fit_span ..      directions (LAPACK), then the range of the rows along each
  *     codec->settle, codec->encode ..             any codec that is fitted (codec_pca.c)
- * so one fit serves all kinds. Values beyond f16 are clipped to it; a NaN counts as the lowest.
+ * so one fit serves all kinds. Keys are turned back to the first one's position before (rope_rows.h), where they are
+ * known to have been turned. Values beyond f16 are clipped to it; a NaN counts as the lowest.
  *
  * Called by rewrite.c and distortion.c. Threads: one at a time. */
 #ifndef FOVEA_KVCOMPRESS_ROW_FIT_H
@@ -28,10 +29,16 @@ typedef struct fvi_row_axes {
 } fvi_row_axes;
 
 typedef struct fvi_row_fit {
-    fvi_row_axes side[2]; /* keys, values */
-    uint32_t n;           /* rows that were added */
-    float *rows;          /* [FVI_ABREAST * d] some rows, less a mean */
-    float *work;          /* of the solver */
+    fvi_row_axes side[2];  /* keys, values */
+    uint32_t n, n_spanned; /* rows that were added; and walked again */
+    float base; /* of the embedding that keys are turned back by, 0: they stay as they are */
+    uint32_t n_place;
+    uint16_t *
+        place; /* [FVI_FIT_ROWS] by which positions a row is turned, from 0 to 2 n_place - 1, rising */
+    float *frequency; /* [dk / 2] rope_rows.h */
+    float *rows;      /* [FVI_ABREAST * d] some rows, less a mean */
+    float *turned;    /* [FVI_ABREAST, dk] */
+    float *work;      /* of the solver */
     size_t n_work;
 } fvi_row_fit;
 
@@ -39,18 +46,24 @@ typedef struct fvi_row_fit {
 size_t fvi_row_fit_bytes(uint32_t dk, uint32_t dv);
 /* Starts one there. */
 void fvi_row_fit_in(fvi_row_fit *fit, void *memory, uint32_t dk, uint32_t dv);
+/* Called before rows are added, all n of them (FVI_FIT_ROWS at most), which stand at positions at [n], rising: keys
+ * were turned by them, with that base; 0: they were not. */
+void fvi_row_fit_turn(fvi_row_fit *fit, float base, uint32_t n, const uint32_t *at);
 void fvi_row_fit_add(fvi_row_fit *fit, uint32_t n, const float *k, size_t k_stride, const float *v,
                      size_t v_stride);
 /* Directions of what was added. Where the solver fails no direction has variance. */
 void fvi_row_fit_solve(fvi_row_fit *fit);
 void fvi_row_fit_span(fvi_row_fit *fit, uint32_t n, const float *k, size_t k_stride, const float *v,
                       size_t v_stride);
+/* Not all rows are going to be encoded, but the first of every `stride`. */
+void fvi_row_fit_thin(fvi_row_fit *fit, uint32_t stride);
 
-/* Writes rows 0..n-1 of a run at once, fitted to them where its kind wants that. memory: fvi_row_fit_bytes. Called
- * by tests and benches, which fill runs themselves. */
+/* Writes rows 0..n-1 of a run at once, fitted to them where its kind wants that; keys that stand at positions 0..
+ * were turned with that base, 0: they were not. memory: fvi_row_fit_bytes. Called by tests and benches, which fill runs
+ * themselves. */
 void fvi_run_store(const fvi_codec *codec, uint8_t *run, uint32_t capacity, uint32_t dk,
                    uint32_t dv, uint32_t n, const float *k, size_t k_stride, const float *v,
-                   size_t v_stride, void *memory);
+                   size_t v_stride, float base, void *memory);
 
 #define FVI_ABREAST 16 /* rows that lie as columns, side by side: sums over them vectorise */
 

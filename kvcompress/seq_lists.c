@@ -26,7 +26,10 @@ uint32_t fvi_kv_geom_first_list(const fvi_kv_geom *geom, uint32_t layer)
 
 fvi_kv_geom fvi_kv_geom_layer(const fvi_kv_geom *geom, uint32_t layer)
 {
-    return (fvi_kv_geom){.n_layer = 1, .layers = &geom->layers[layer], .base = geom->base};
+    return (fvi_kv_geom){.n_layer = 1,
+                         .layers = &geom->layers[layer],
+                         .base = geom->base,
+                         .rope_base = geom->rope_base};
 }
 
 uint32_t fvi_kv_geom_max_kv_head(const fvi_kv_geom *geom)

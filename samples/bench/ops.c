@@ -9,6 +9,7 @@
 
 #define N_LINEAR      4
 #define N_PREFILL     512
+#define ROPE_BASE     1e6f /* of Qwen2 */
 #define ENCODER_ROWS  1024 /* SigLIP base at 512 pixels */
 #define ENCODER_DIM   768
 #define ENCODER_MLP   3072
@@ -176,7 +177,7 @@ static fovea_status make_attention(bench *self, const fvi_codec *codec, uint32_t
     for (uint32_t i = 0; all && i < a->n_list; i++) {
         uint8_t *run = a->data + i * bytes;
         if (i == 0) {
-            fvi_run_store(codec, run, n, d, d, n, rows, d, rows, d, fit);
+            fvi_run_store(codec, run, n, d, d, n, rows, d, rows, d, ROPE_BASE, fit);
         } else {
             memcpy(run, a->data, bytes);
         }

@@ -62,7 +62,8 @@ static fovea_status set_geometry(fvi_model *model, fovea_error *err)
     model->geom = (fvi_kv_geom){
         .n_layer = config->n_layer,
         .layers = model->layer_geom,
-        .base = model->precision == FOVEA_PRECISION_F32 ? FOVEA_KIND_F32 : FOVEA_KIND_F16};
+        .base = model->precision == FOVEA_PRECISION_F32 ? FOVEA_KIND_F32 : FOVEA_KIND_F16,
+        .rope_base = config->rope_theta};
     return FOVEA_OK;
 }
 

@@ -42,6 +42,13 @@ size_t fvi_chunk_scratch_at(fvi_chunk_scratch *s, float *at, uint32_t group, uin
     FVI_PLACE(pca.base, float, group);
     FVI_PLACE(pca.along, float, (size_t)group *fvi_pca_most(dk, dv) * 8);
     FVI_PLACE(pca.direction, float, d);
+    FVI_PLACE(pca.axes, float, fvi_pca_most(dk, dv) * d);
+    FVI_PLACE(pca.affine, float, (size_t)fvi_pca_most(dk, dv) * 2);
+    FVI_PLACE(pca.code, float, (size_t)fvi_pca_most(dk, dv) * FVI_PCA_BLOCK);
+    FVI_PLACE(pca.key, float, d *FVI_PCA_BLOCK);
+    FVI_PLACE(pca.frequency, float, d / 2);
+    FVI_PLACE(pca.ahead, float, d *FVI_PCA_BLOCK);
+    FVI_PLACE(pca.anchor, float, d);
 #undef FVI_PLACE
     return n;
 }

@@ -3,6 +3,8 @@
  * A key is mean + sum of (code * scale + min) direction, so score = q . mean + sum of (q . direction)(code *
  * scale + min): once q is multiplied with a part's few directions, a token costs a product for each of them
  * instead of one for each channel. Values are summed along directions first and become channels once a part.
+ * Where keys are turned (pca.h) the sum of q's turned products would be as long as a key, so a key is made once, turned,
+ * and multiplied with all heads' queries.
  * Sums run over tokens in blocks of FVI_PCA_BLOCK of a part. Included by attn_chunk_avx2.h. */
 #ifndef FOVEA_OPS_ATTN_PCA_AVX2_H
 #define FOVEA_OPS_ATTN_PCA_AVX2_H
@@ -15,6 +17,14 @@ typedef struct fvi_pca_scratch {
     float *base;      /* [group] what does not depend on codes */
     float *along;     /* [components, group, 8] weighted sums of codes, by lane */
     float *direction; /* [max(dk, dv) rounded] */
+    float *axes;      /* [components, dk rounded] */
+    float *affine;    /* [components, 2] */
+    float *code;      /* [components, FVI_PCA_BLOCK] along axes */
+    float *key;       /* [dk rounded, FVI_PCA_BLOCK] */
+    float *frequency; /* [dk / 2 rounded to 8] */
+    float *
+        ahead; /* [dk / 2, 2, FVI_PCA_BLOCK] cosines and sines of a place and those behind it, seen from it */
+    float *anchor; /* [2, dk / 2 rounded] those of a block's first place */
 } fvi_pca_scratch;
 
 /* Most components of K or V. */

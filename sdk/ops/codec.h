@@ -55,6 +55,7 @@ typedef struct fvi_pca_shape {
 struct fvi_row_fit; /* kvcompress/row_fit.h */
 
 #define FVI_FIT_WIDEST 512 /* channels; wider rows are not fitted */
+#define FVI_FIT_ROWS   384 /* most that have a fit in common */
 
 /* One kind. Its functions are given their own entry, so kinds that differ in numbers only share them; they are
  * called through fvi_codec_<name> below. */

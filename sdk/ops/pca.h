@@ -7,12 +7,20 @@
  * (reverse water-filling, kvcompress/row_fit.c); what else there was in a row is lost.
  *
  *     counts     u16 [2][3]: components of K with 8, 4, 2 bits, then of V
+ *     base       f32: of the rotary position embedding that keys were turned back by; 0: they are as they are
+ *     places     a bit for each of 2 n positions from that of the part's first token on: whether the next of its
+ *                tokens stands there
  *     mean       f16 [dk], [dv]
  *     scales     f16 [n_slot][3]: unit of the direction, scale and min of the codes
  *     direction  [n_slot][max(dk, dv)] i8, or two to a byte (element i in the low, i + half in the high
  *                nibble, 8 stands for 0)
  *     codes      K, then V: [ceil(n / 16)][words of a block] u32, component by component; 16 tokens take 2, 4 or
  *                8 times 16 bits, that of token t from bit t * bits on
+ *
+ * Keys of a picture differ less before the embedding turned them by their positions than behind it, so a part's keys are
+ * turned back to the position of its first token before they are fitted and coded, and forth again when they are read
+ * (rope_rows.h). Of tokens that stand further apart the gaps are shortened until 2 n places will do; which place a token is
+ * turned by is the run's own affair, and costs nothing but likeness.
  *
  * n is the part's tokens. n_slot and the bits of a row (of K and V together) depend on dk + dv alone, so the bytes
  * of a run do not depend on what it holds. Components: those of K in the first slots, those of V behind them; slots and words that are
@@ -26,7 +34,8 @@
 #include "sdk/ops/codec.h"
 
 #define FVI_PCA_BLOCK 16  /* tokens whose codes lie together */
-#define FVI_PCA_PART  256 /* tokens of a part, about */
+#define FVI_PCA_PART  256 /* tokens of a part, about; below FVI_FIT_ROWS */
+#define FVI_PCA_BASE  12  /* where in a part the base lies */
 
 /* Short runs: int4 per token. */
 static const fvi_code_layout fvi_pca_short = {.bits = 4};
@@ -34,7 +43,7 @@ static const fvi_code_layout fvi_pca_short = {.bits = 4};
 /* Where what a part holds lies in it. */
 typedef struct fvi_pca_layout {
     uint32_t n_slot, row_bits, width; /* width: max(dk, dv) */
-    size_t mean, scales, direction, direction_bytes, codes, n_bytes;
+    size_t places, mean, scales, direction, direction_bytes, codes, n_bytes;
 } fvi_pca_layout;
 
 static inline fvi_pca_layout fvi_pca_layout_of(const fvi_pca_shape *shape, uint32_t n, uint32_t dk,
@@ -44,7 +53,8 @@ static inline fvi_pca_layout fvi_pca_layout_of(const fvi_pca_shape *shape, uint3
     fvi_pca_layout at = {.n_slot = n_slot,
                          .row_bits = FVI_MAX(2u, d * shape->bits_of_16 / 32 * 2),
                          .width = FVI_MAX(dk, dv)};
-    at.mean = 6 * sizeof(uint16_t);
+    at.places = FVI_PCA_BASE + sizeof(float);
+    at.mean = at.places + ((size_t)n + 3) / 4;
     at.scales = at.mean + (size_t)d * sizeof(uint16_t);
     at.direction = at.scales + (size_t)n_slot * 3 * sizeof(uint16_t);
     at.direction_bytes = fvi_code_row(shape->direction_bits, at.width);
@@ -143,6 +153,34 @@ static inline float fvi_pca_f16(const uint8_t *at)
     uint16_t half;
     memcpy(&half, at, sizeof half);
     return fvi_f16_to_f32(half);
+}
+
+static inline float fvi_pca_base(const uint8_t *part)
+{
+    float base;
+    memcpy(&base, part + FVI_PCA_BASE, sizeof base);
+    return base;
+}
+
+/* The places of tokens first..first+n-1 of a part; of those that were not fitted 0. */
+static inline void fvi_pca_places(const fvi_pca_layout *at, const uint8_t *part, uint32_t first,
+                                  uint32_t n, uint16_t *out)
+{
+    const uint8_t *places = part + at->places;
+    uint32_t n_byte = (uint32_t)(at->mean - at->places), n_seen = 0, n_out = 0;
+    memset(out, 0, n * sizeof *out);
+    for (uint32_t byte = 0; byte < n_byte && n_out < n; byte++) {
+        uint32_t bits = places[byte], here = (uint32_t)__builtin_popcount(bits);
+        if (n_seen + here <= first) {
+            n_seen += here;
+            continue;
+        }
+        for (; bits != 0 && n_out < n; bits &= bits - 1) {
+            if (n_seen++ >= first) {
+                out[n_out++] = (uint16_t)(byte * 8 + (uint32_t)__builtin_ctz(bits));
+            }
+        }
+    }
 }
 
 /* The first d channels of a slot's direction. */

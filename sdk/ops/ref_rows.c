@@ -2,6 +2,7 @@
  *
  * Works on any CPU; the oracle of the faster ones. */
 #include "sdk/ops/cpu_impl.h"
+#include "sdk/ops/rope_rows.h"
 
 #include <math.h>
 
@@ -95,13 +96,7 @@ static void rope_part(void *arg, uint32_t row, uint32_t worker)
     const float *c = r->cosine + (size_t)row * half;
     const float *s = r->sine + (size_t)row * half;
     for (uint32_t head = 0; head < r->n_head; head++) {
-        float *a = r->x + row * r->x_stride + (size_t)head * r->d;
-        float *b = a + half;
-        for (uint32_t i = 0; i < half; i++) {
-            float x = a[i], y = b[i];
-            a[i] = x * c[i] - y * s[i];
-            b[i] = y * c[i] + x * s[i];
-        }
+        fvi_rope_row(r->x + row * r->x_stride + (size_t)head * r->d, half, c, s);
     }
 }
 

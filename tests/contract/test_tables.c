@@ -158,7 +158,8 @@ static void test_codecs(void **state)
                 v2[j] = -99;
             }
             memset(run, 0x5a, n_bytes + 2 * GUARD);
-            store_run(codec, run + GUARD, n, dk, dv, n, k, k_stride, v, v_stride);
+            store_run(codec, run + GUARD, n, dk, dv, n, k, k_stride, v, v_stride,
+                      n % 2 == 0 ? 10000 : 0);
             for (size_t j = 0; j < GUARD; j++) {
                 assert_true(run[j] == 0x5a && run[GUARD + n_bytes + j] == 0x5a);
             }

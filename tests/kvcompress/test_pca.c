@@ -5,6 +5,7 @@
 
 #include "kvcompress/codecs.h"
 #include "sdk/ops/pca.h"
+#include "sdk/ops/rope_rows.h"
 
 #include <math.h>
 
@@ -12,6 +13,7 @@
 #define MOST    600
 #define N_SWEEP 30
 #define N_PLAN  12
+#define BASE    10000.0f
 
 static float k[MOST * D], v[MOST * D], k2[MOST * D], v2[MOST * D];
 static uint8_t run[MOST * D * 4 + 65536], other[MOST * D * 4 + 65536];
@@ -108,7 +110,7 @@ static void variances(const float *x, uint32_t n, double *out)
 
 static void store(const fvi_codec *codec, uint32_t n)
 {
-    store_run(codec, run, n, D, D, n, k, D, v, D);
+    store_run(codec, run, n, D, D, n, k, D, v, D, 0);
     fvi_codec_decode(codec, run, n, D, D, 0, n, k2, D, v2, D);
 }
 
@@ -201,12 +203,13 @@ static void test_bytes(void **state)
     (void)state;
     const fvi_codec *codec = fvi_codec_of(FOVEA_KIND_PCA_8), *int4 = fvi_codec_of(FOVEA_KIND_INT4);
     /* 128 channels: 24 directions of 64 nibbles, 64 bits a row */
-    size_t head = 12 + 2 * 128 + 24 * 6 + 24 * 32;
-    assert_int_equal(fvi_codec_bytes(codec, 256, D, D), head + 256 / 16 * (64 / 2 * 4));
-    assert_int_equal(fvi_codec_bytes(codec, 250, D, D), fvi_codec_bytes(codec, 256, D, D));
+    size_t head = 16 + 2 * 128 + 24 * 6 + 24 * 32;
+    assert_int_equal(fvi_codec_bytes(codec, 256, D, D),
+                     head + 2 * 256 / 8 + 256 / 16 * (64 / 2 * 4));
+    assert_int_equal(fvi_codec_bytes(codec, 253, D, D), fvi_codec_bytes(codec, 256, D, D));
     assert_int_equal(fvi_codec_bytes(codec, 512, D, D), 2 * fvi_codec_bytes(codec, 256, D, D));
     for (uint32_t n = 1; n <= 18; n++) {
-        size_t fitted = head + (n + 15) / 16 * 128;
+        size_t fitted = head + (n + 3) / 4 + (n + 15) / 16 * 128;
         assert_int_equal(fvi_codec_bytes(codec, n, D, D),
                          FVI_MIN(fvi_codec_bytes(int4, n, D, D), fitted));
     }
@@ -214,7 +217,7 @@ static void test_bytes(void **state)
     rng r = {.state = 3};
     rows_of_rank(&r, k, 9, 9, 1, 1);
     rows_of_rank(&r, v, 9, 9, 1, 1);
-    store_run(codec, run, 9, D, D, 9, k, D, v, D);
+    store_run(codec, run, 9, D, D, 9, k, D, v, D, 0);
     memset(other, 0, sizeof other);
     fvi_codec_encode(int4, other, 9, D, D, 0, 9, k, D, v, D);
     assert_memory_equal(run, other, fvi_codec_bytes(int4, 9, D, D));
@@ -234,13 +237,184 @@ static void test_parts(void **state)
     double both = lost(k, k2, 512);
     assert_true(both < 0.02 && lost(v, v2, 512) < 0.03);
     /* each half is what it would be alone */
-    store_run(codec, other, 256, D, D, 256, k + 256 * D, D, v + 256 * D, D);
+    store_run(codec, other, 256, D, D, 256, k + 256 * D, D, v + 256 * D, D, 0);
     assert_memory_equal(run + fvi_codec_bytes(codec, 256, D, D), other,
                         fvi_codec_bytes(codec, 256, D, D));
     assert_int_equal(fvi_codec_fit_rows(codec, 512, D, D, 0), 256);
     assert_int_equal(fvi_codec_fit_rows(codec, 512, D, D, 256), 256);
     assert_int_equal(fvi_codec_fit_rows(codec, 383, D, D, 0), 383);
     assert_int_equal(fvi_codec_fit_rows(codec, 384, D, D, 0), 192);
+}
+
+/* Turns rows by their positions as a model does, in double. */
+static void turn(float *x, uint32_t n, const uint32_t *at)
+{
+    for (uint32_t t = 0; t < n; t++, x += D) {
+        for (uint32_t i = 0; i < D / 2; i++) {
+            double angle = at[t] * pow((double)BASE, -2.0 * i / D);
+            double a = (double)x[i], b = (double)x[i + D / 2];
+            x[i] = (float)(a * cos(angle) - b * sin(angle));
+            x[i + D / 2] = (float)(b * cos(angle) + a * sin(angle));
+        }
+    }
+}
+
+/* Angles are those of the product, and a row that is turned there and back is what it was. */
+static void test_angles(void **state)
+{
+    (void)state;
+    float frequency[D / 2], cosine[D / 2], sine[D / 2], row[D], was[D];
+    fvi_rope_frequencies(BASE, D, frequency);
+    for (uint32_t position = 0; position < 2 * FVI_FIT_ROWS; position++) {
+        fvi_rope_angles(frequency, D / 2, position, cosine, sine);
+        for (uint32_t i = 0; i < D / 2; i++) {
+            assert_true(fabs((double)frequency[i] / pow((double)BASE, -2.0 * i / D) - 1) < 1e-5);
+            double x = (double)((float)position * frequency[i]);
+            assert_true(fabs(cos(x) - (double)cosine[i]) < 3e-7 &&
+                        fabs(sin(x) - (double)sine[i]) < 3e-7);
+        }
+        for (uint32_t c = 0; c < D; c++) {
+            row[c] = was[c] = (float)(c * position % 17);
+        }
+        fvi_rope_row(row, D / 2, cosine, sine);
+        assert_true(position == 0 || memcmp(row, was, sizeof row) != 0);
+        fvi_rope_row_back(row, D / 2, cosine, sine);
+        for (uint32_t c = 0; c < D; c++) {
+            assert_true(fabsf(row[c] - was[c]) < 1e-4f);
+        }
+    }
+}
+
+/* Keys of few directions come back though their positions have turned them, which they do not where nothing is known
+ * of that. Read in one or one by one they are the same. */
+static void test_turned(void **state)
+{
+    (void)state;
+    const fvi_codec *codec = fvi_codec_of(FOVEA_KIND_PCA_16);
+    rng r = {.state = 6};
+    uint32_t at[MOST], n = 256;
+    rows_of_rank(&r, k, n, 5, 3, 1);
+    rows_of_rank(&r, v, n, 4, 1, 1);
+    for (uint32_t t = 0; t < n; t++) { /* with a gap in the middle */
+        at[t] = 1000 + (t < n / 2 ? t : n / 2 + t);
+    }
+    turn(k, n, at);
+    store(codec, n);
+    assert_true(lost(k, k2, n) > 5e-3);
+    fvi_row_fit fit;
+    void *memory = malloc(fvi_row_fit_bytes(D, D));
+    fvi_row_fit_in(&fit, memory, D, D);
+    fvi_row_fit_turn(&fit, BASE, n, at);
+    fvi_row_fit_add(&fit, 100, k, D, v, D);
+    fvi_row_fit_add(&fit, n - 100, k + 100 * D, D, v + 100 * D, D);
+    fvi_row_fit_solve(&fit);
+    fvi_row_fit_span(&fit, 7, k, D, v, D);
+    fvi_row_fit_span(&fit, n - 7, k + 7 * D, D, v + 7 * D, D);
+    fvi_codec_settle(codec, &fit, run, n, D, D, 0);
+    fvi_codec_encode(codec, run, n, D, D, 0, 130, k, D, v, D);
+    fvi_codec_encode(codec, run, n, D, D, 130, n - 130, k + 130 * D, D, v + 130 * D, D);
+    fvi_codec_decode(codec, run, n, D, D, 0, n, k2, D, v2, D);
+    assert_true(lost(k, k2, n) < 1e-4 && lost(v, v2, n) < 1e-4);
+    for (uint32_t t = 0; t < n; t++) {
+        float row[D];
+        fvi_codec_decode(codec, run, n, D, D, t, 1, row, D, NULL, 0);
+        assert_memory_equal(row, k2 + t * D, sizeof row);
+    }
+    free(memory);
+}
+
+/* Places are the distances where they will do, and rise by less than those where they will not; never beyond what
+ * a run has bits for. */
+static void test_places(void **state)
+{
+    (void)state;
+    rng r = {.state = 7};
+    void *memory = malloc(fvi_row_fit_bytes(D, D));
+    for (uint32_t round = 0; round < 300; round++) {
+        uint32_t at[FVI_FIT_ROWS], n = 1 + rng_below(&r, FVI_FIT_ROWS),
+                                   gap = 1 + rng_below(&r, 1 + round);
+        at[0] = rng_below(&r, 100000);
+        for (uint32_t i = 1; i < n; i++) {
+            at[i] = at[i - 1] + 1 + (rng_below(&r, 4) == 0 ? rng_below(&r, gap) : 0);
+        }
+        fvi_row_fit fit;
+        fvi_row_fit_in(&fit, memory, D, D);
+        fvi_row_fit_turn(&fit, BASE, n, at);
+        bool near = at[n - 1] - at[0] < 2 * n;
+        assert_int_equal(fit.n_place, n);
+        assert_int_equal(fit.place[0], 0);
+        assert_true(fit.place[n - 1] < 2 * n);
+        for (uint32_t i = 1; i < n; i++) {
+            uint32_t step = at[i] - at[i - 1], own = (uint32_t)(fit.place[i] - fit.place[i - 1]);
+            assert_true(near ? own == step : own >= 1 && own <= step);
+        }
+    }
+    free(memory);
+}
+
+/* A turn of one list with these rows. */
+static void prefill_rows(bench *b)
+{
+    assert_int_equal(fvi_kv_seq_new(&fvi_alloc_default, b->pool, &b->g.geom, &b->seq), FOVEA_OK);
+    assert_int_equal(fvi_kv_seq_begin_turn(b->seq, b->prompt.spans, b->prompt.n_span, 1), FOVEA_OK);
+    assert_int_equal(fvi_kv_seq_open_layer(b->seq, 0), FOVEA_OK);
+    fvi_kv_seq_write(b->seq, 0, 0, b->prompt.n_token, k, D, v, D);
+    fvi_kv_seq_end_turn(b->seq);
+}
+
+/* The list's rows in a kind, read into k2 and v2; returns how many. */
+static uint32_t read_kind(const bench *b, fovea_kind kind)
+{
+    const fvi_list_view *list = fvi_kv_seq_lists(b->seq, 0);
+    for (uint32_t i = 0; i < list->n_run; i++) {
+        const fvi_run_view *at = &list->runs[i];
+        if (at->codec->kind == kind) {
+            fvi_codec_decode(at->codec, at->data, at->capacity, D, D, 0, at->n_token, k2, D, v2, D);
+            return at->n_token;
+        }
+    }
+    return 0;
+}
+
+/* A plan knows by which positions the keys of its tokens were turned, whatever it leaves out. */
+static void test_turned_plan(void **state)
+{
+    (void)state;
+    double error[2];
+    uint32_t at[MOST];
+    for (uint32_t t = 0; t < MOST; t++) {
+        at[t] = t;
+    }
+    for (uint32_t known = 0; known < 2; known++) {
+        bench b;
+        bench_open(&b, 90);
+        test_geom_same(&b.g, 1, 1, D, FOVEA_KIND_F16);
+        b.g.geom.rope_base = known != 0 ? BASE : 0;
+        bench_pool(&b);
+        test_prompt_add(&b.prompt, FOVEA_MODALITY_TEXT, 9);
+        test_prompt_add(&b.prompt, FOVEA_MODALITY_VISION, 256);
+        test_prompt_add(&b.prompt, FOVEA_MODALITY_TEXT, 4);
+        observe(&b);
+        uint32_t n = b.prompt.n_token;
+        rng r = {.state = 8};
+        rows_of_rank(&r, k, n, 5, 3, 1);
+        rows_of_rank(&r, v, n, 4, 1, 1);
+        turn(k, n, at);
+        prefill_rows(&b);
+        fvi_kv_plan *plan = plan_of(&b, "random:vision=pca-16,text.keep=1,vision.keep=0.8");
+        assert_int_equal(fvi_kv_plan_apply(b.seq, plan), FOVEA_OK);
+        uint32_t n_read = read_kind(&b, FOVEA_KIND_PCA_16), n_kept = 0;
+        for (uint32_t t = 0; t < n; t++) {
+            if (plan->kind[t] == FOVEA_KIND_PCA_16) {
+                memmove(k + n_kept++ * D, k + t * D, D * sizeof *k);
+            }
+        }
+        assert_int_equal(n_kept, n_read);
+        error[known] = lost(k, k2, n_kept);
+        fvi_kv_plan_free(&plan);
+        bench_close(&b);
+    }
+    assert_true(error[1] < 1e-4 && error[0] > 5e-3);
 }
 
 /* What is the same in all rows is kept in f16; what is not a number does no harm. */
@@ -303,6 +477,8 @@ int main(void)
         cmocka_unit_test(test_fit),      cmocka_unit_test(test_what_is_kept),
         cmocka_unit_test(test_bytes),    cmocka_unit_test(test_parts),
         cmocka_unit_test(test_extremes), cmocka_unit_test(test_plans),
+        cmocka_unit_test(test_angles),   cmocka_unit_test(test_turned),
+        cmocka_unit_test(test_places),   cmocka_unit_test(test_turned_plan),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -44,7 +44,7 @@ static inline void divide(cache *c, uint64_t *seed, uint32_t mean)
             n + (codec->codes.k_channel || codec->fit_rows != NULL ? 0 : random_below(seed, 3));
         uint8_t *data = must_alloc(fvi_codec_bytes(codec, capacity, c->dk, c->dv));
         store_run(codec, data, capacity, c->dk, c->dv, n, c->k + (size_t)first * c->dk, c->dk,
-                  c->v + (size_t)first * c->dv, c->dv);
+                  c->v + (size_t)first * c->dv, c->dv, n % 2 == 0 ? 10000 : 0);
         fvi_codec_decode(codec, data, capacity, c->dk, c->dv, 0, n,
                          c->k_seen + (size_t)first * c->dk, c->dk,
                          c->v_seen + (size_t)first * c->dv, c->dv);
