@@ -406,8 +406,8 @@ static void test_fovea_shares(void **state)
         double other = mean_score(&b, scorer, 0.05, 46, 40) / even;
         double between = mean_score(&b, scorer, 0.075, 46, 40) / even;
         if (n_question > 0) {
-            assert_true(fabs(asked - 1.9) < 0.3 && fabs(other - 0.1) < 1e-3);
-            assert_true(fabs(between - 0.55) < 1e-3);
+            assert_true(fabs(asked - 1.8) < 0.3 && fabs(other - 0.2) < 1e-3);
+            assert_true(fabs(between - 0.6) < 1e-3);
         } else {
             assert_true(fabs(asked - 1) < 0.2 && fabs(other - 1) < 1e-6);
         }
