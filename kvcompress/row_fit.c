@@ -91,9 +91,9 @@ void fvi_row_fit_turn(fvi_row_fit *fit, float base, uint32_t n, const uint32_t *
     fit->base = base;
     fit->n_place = n;
     fvi_rope_frequencies(base, d, fit->frequency);
+    /* what lies far apart has little in common: gaps are shortened until the places will do */
     while (set_places(fit, n, at, most) >= 2 * n) {
-        most /=
-            2; /* what lies far apart has little in common: gaps are shortened until the places will do */
+        most /= 2;
     }
 }
 

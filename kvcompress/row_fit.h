@@ -31,14 +31,13 @@ typedef struct fvi_row_axes {
 typedef struct fvi_row_fit {
     fvi_row_axes side[2];  /* keys, values */
     uint32_t n, n_spanned; /* rows that were added; and walked again */
-    float base; /* of the embedding that keys are turned back by, 0: they stay as they are */
-    uint32_t n_place;
-    uint16_t *
-        place; /* [FVI_FIT_ROWS] by which positions a row is turned, from 0 to 2 n_place - 1, rising */
-    float *frequency; /* [dk / 2] rope_rows.h */
-    float *rows;      /* [FVI_ABREAST * d] some rows, less a mean */
-    float *turned;    /* [FVI_ABREAST, dk] */
-    float *work;      /* of the solver */
+    float base;            /* of the embedding that keys are turned back by, 0: they stay */
+    uint32_t n_place;      /* rows that codecs are told of */
+    uint16_t *place;       /* [FVI_FIT_ROWS] what each is turned by: 0 to 2 n - 1, rising */
+    float *frequency;      /* [dk / 2] rope_rows.h */
+    float *rows;           /* [FVI_ABREAST * d] some rows, less a mean */
+    float *turned;         /* [FVI_ABREAST, dk] */
+    float *work;           /* of the solver */
     size_t n_work;
 } fvi_row_fit;
 
