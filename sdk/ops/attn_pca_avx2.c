@@ -6,7 +6,8 @@
 
 #include "sdk/ops/rope_rows.h"
 
-#define HEADS 4 /* of a group at a time: twice as many sums stay in registers */
+#define HEADS   4 /* of a group at a time: twice as many sums stay in registers */
+#define AT_ONCE 2 /* blocks of values */
 
 /* One part of a run, keys or values, and its tokens that are wanted. */
 typedef struct part {
@@ -395,17 +396,26 @@ void fvi_pca_scores_avx2(const fvi_pca_stretch *s, const float *q, uint32_t grou
     }
 }
 
-/* Adds a block's codes times the weights of its tokens, lane by lane. */
-static void sum_block(const part *p, const uint8_t *codes, const float *e /* [group, 16] */,
-                      uint32_t group, float *along)
+/* Adds the codes of one or two blocks times the weights of their tokens, lane by lane, in the same order either way:
+ * two at once load and store the sums half as often. */
+FVI_INLINE void sum_blocks(const part *p, const uint8_t *codes, const uint32_t n_block,
+                           const float *e /* [group, AT_ONCE * 16] */, uint32_t group, float *along)
 {
+    const uint8_t *at[AT_ONCE] = {codes, codes + (size_t)p->side.n_word * 4};
     for (uint32_t nth = 0; nth < p->side.n_all; nth++) {
-        __m256 low, high;
-        take_codes(&codes, fvi_pca_bits(&p->side, nth), &low, &high);
-        for (uint32_t h = 0; h < group; h++, along += 8) {
+        __m256 code[AT_ONCE][2];
+        uint32_t n_bit = fvi_pca_bits(&p->side, nth);
+        for (uint32_t i = 0; i < n_block; i++) {
+            take_codes(&at[i], n_bit, &code[i][0], &code[i][1]);
+        }
+        const float *weight = e;
+        for (uint32_t h = 0; h < group; h++, along += 8, weight += AT_ONCE * FVI_PCA_BLOCK) {
             __m256 sum = _mm256_loadu_ps(along);
-            sum = _mm256_fmadd_ps(low, _mm256_loadu_ps(e + h * FVI_PCA_BLOCK), sum);
-            sum = _mm256_fmadd_ps(high, _mm256_loadu_ps(e + h * FVI_PCA_BLOCK + 8), sum);
+            for (uint32_t i = 0; i < n_block; i++) {
+                const float *own = weight + (size_t)i * FVI_PCA_BLOCK;
+                sum = _mm256_fmadd_ps(code[i][0], _mm256_loadu_ps(own), sum);
+                sum = _mm256_fmadd_ps(code[i][1], _mm256_loadu_ps(own + 8), sum);
+            }
             _mm256_storeu_ps(along, sum);
         }
     }
@@ -440,28 +450,41 @@ static void expand(const part *p, uint32_t group, const fvi_pca_scratch *scratch
     }
 }
 
+/* Sums the codes of up to AT_ONCE blocks from `token` of a part on, n tokens; e: the first one's weights. */
+static void sum_tokens(const part *p, uint32_t token, uint32_t n, const float *e, size_t e_stride,
+                       uint32_t group, const fvi_pca_scratch *scratch)
+{
+    uint32_t lead = token % FVI_PCA_BLOCK;
+    const uint8_t *codes =
+        p->data + p->side.codes + (size_t)(token / FVI_PCA_BLOCK) * p->side.n_word * 4;
+    float *weights = scratch->factor; /* [group, AT_ONCE * FVI_PCA_BLOCK] */
+    memset(weights, 0, (size_t)group * AT_ONCE * FVI_PCA_BLOCK * sizeof *weights);
+    for (uint32_t h = 0; h < group; h++) {
+        float *own = weights + (size_t)h * AT_ONCE * FVI_PCA_BLOCK;
+        memcpy(own + lead, e + h * e_stride, n * sizeof *own);
+        for (uint32_t at = 0; at < lead + n; at += FVI_PCA_BLOCK) {
+            scratch->base[h] +=
+                fvi_sum1(_mm256_add_ps(_mm256_loadu_ps(own + at), _mm256_loadu_ps(own + at + 8)));
+        }
+    }
+    if (lead + n > FVI_PCA_BLOCK) {
+        sum_blocks(p, codes, AT_ONCE, weights, group, scratch->along);
+    } else {
+        sum_blocks(p, codes, 1, weights, group, scratch->along);
+    }
+}
+
 void fvi_pca_values_avx2(const fvi_pca_stretch *s, const float *e, size_t e_stride, uint32_t group,
                          const fvi_pca_scratch *scratch, float *acc, size_t acc_stride)
 {
-    float *weights = scratch->factor; /* [group, FVI_PCA_BLOCK] */
     for (uint32_t done = 0; done < s->n;) {
         part p = part_at(s, s->first + done, true);
         memset(scratch->along, 0, (size_t)p.side.n_all * group * 8 * sizeof(float));
         memset(scratch->base, 0, group * sizeof(float));
-        for (uint32_t at = 0; at < p.n;) {
-            uint32_t token = p.first + at, lead = token % FVI_PCA_BLOCK;
-            uint32_t n = FVI_MIN(FVI_PCA_BLOCK - lead, p.n - at);
-            memset(weights, 0, (size_t)group * FVI_PCA_BLOCK * sizeof *weights);
-            for (uint32_t h = 0; h < group; h++) {
-                float *own = weights + h * FVI_PCA_BLOCK;
-                memcpy(own + lead, e + h * e_stride + done + at, n * sizeof *own);
-                scratch->base[h] +=
-                    fvi_sum1(_mm256_add_ps(_mm256_loadu_ps(own), _mm256_loadu_ps(own + 8)));
-            }
-            sum_block(&p,
-                      p.data + p.side.codes + (size_t)(token / FVI_PCA_BLOCK) * p.side.n_word * 4,
-                      weights, group, scratch->along);
-            at += n;
+        for (uint32_t at = 0, n; at < p.n; at += n) {
+            uint32_t token = p.first + at;
+            n = FVI_MIN(AT_ONCE * FVI_PCA_BLOCK - token % FVI_PCA_BLOCK, p.n - at);
+            sum_tokens(&p, token, n, e + done + at, e_stride, group, scratch);
         }
         expand(&p, group, scratch, acc, acc_stride);
         done += p.n;

@@ -13,7 +13,8 @@
 #include "sdk/ops/simd_avx2.h"
 
 typedef struct fvi_pca_scratch {
-    float *factor;    /* [components, group] queries along directions, times scales */
+    float *
+        factor; /* [components, group] queries along directions, times scales; weights of two blocks */
     float *base;      /* [group] what does not depend on codes */
     float *along;     /* [components, group, 8] weighted sums of codes, by lane */
     float *direction; /* [max(dk, dv) rounded] */
