@@ -16,8 +16,8 @@
  *
  * Tried on tuning scenes. Lost: expected attention and unlikeness of the key in place of the even term, the even term
  * scaled by how much a list looks at pictures, weights times the value's length. Four pictures at 5% of bytes, the question
- * known: right answers of none's 94% with f 0.25, 94 with 0.5, 99 with 0.8; the next question 88 with 0.3, 81 with
- * 0.5, 63 with 0.8; at 10% no f is needed: hence the ramp. A's square in place of A did nothing. NOW between 0.1 and
+ * known: right answers of none's 94% with f 0.5, 99 with 0.8; the next question 88 with 0.3, 81 with 0.5, 63 with
+ * 0.8; at 10% no f is needed: hence the ramp. A's square in place of A did nothing. NOW between 0.1 and
  * 2.5 made little difference, and none in place of p; text that goes by attention alone, without staying, lost 20
  * points at 2.5%. */
 #include "kvcompress/planes.h"

@@ -38,8 +38,7 @@ typedef struct fvi_kv_geom {
     uint32_t n_layer;
     const fvi_kv_layer_geom *layers; /* [n_layer] */
     fovea_kind base;                 /* kind of fresh tokens: F16 or F32 */
-    float
-        rope_base; /* keys were turned by their positions with it (sdk/ops/rope_rows.h); 0: no, or otherwise */
+    float rope_base; /* of the turn that keys have (sdk/ops/rope_rows.h); 0: none that is known */
 } fvi_kv_geom;
 
 /* Number of lists; list index of (layer, head) is first_list(layer) + head. */

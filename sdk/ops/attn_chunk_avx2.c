@@ -38,7 +38,8 @@ size_t fvi_chunk_scratch_at(fvi_chunk_scratch *s, float *at, uint32_t group, uin
     FVI_PLACE(channel.factor, int32_t, group * s->channel.factor_stride);
     FVI_PLACE(channel.led, float, 4 * s->channel.factor_stride);
     FVI_PLACE(channel.base, float, group);
-    FVI_PLACE(pca.factor, float, group *FVI_MAX(fvi_pca_most(dk, dv), 2 * FVI_PCA_BLOCK));
+    FVI_PLACE(pca.factor, float,
+              group *FVI_MAX(fvi_pca_most(dk, dv), FVI_PCA_AT_ONCE * FVI_PCA_BLOCK));
     FVI_PLACE(pca.base, float, group);
     FVI_PLACE(pca.along, float, (size_t)group *fvi_pca_most(dk, dv) * 8);
     FVI_PLACE(pca.direction, float, d);

@@ -6,8 +6,7 @@
 
 #include "sdk/ops/rope_rows.h"
 
-#define HEADS   4 /* of a group at a time: twice as many sums stay in registers */
-#define AT_ONCE 2 /* blocks of values */
+#define HEADS 4 /* of a group at a time: twice as many sums stay in registers */
 
 /* One part of a run, keys or values, and its tokens that are wanted. */
 typedef struct part {
@@ -399,17 +398,19 @@ void fvi_pca_scores_avx2(const fvi_pca_stretch *s, const float *q, uint32_t grou
 /* Adds the codes of one or two blocks times the weights of their tokens, lane by lane, in the same order either way:
  * two at once load and store the sums half as often. */
 FVI_INLINE void sum_blocks(const part *p, const uint8_t *codes, const uint32_t n_block,
-                           const float *e /* [group, AT_ONCE * 16] */, uint32_t group, float *along)
+                           const float *e /* [group, FVI_PCA_AT_ONCE * 16] */, uint32_t group,
+                           float *along)
 {
-    const uint8_t *at[AT_ONCE] = {codes, codes + (size_t)p->side.n_word * 4};
+    const uint8_t *at[FVI_PCA_AT_ONCE] = {codes, codes + (size_t)p->side.n_word * 4};
     for (uint32_t nth = 0; nth < p->side.n_all; nth++) {
-        __m256 code[AT_ONCE][2];
+        __m256 code[FVI_PCA_AT_ONCE][2];
         uint32_t n_bit = fvi_pca_bits(&p->side, nth);
         for (uint32_t i = 0; i < n_block; i++) {
             take_codes(&at[i], n_bit, &code[i][0], &code[i][1]);
         }
         const float *weight = e;
-        for (uint32_t h = 0; h < group; h++, along += 8, weight += AT_ONCE * FVI_PCA_BLOCK) {
+        for (uint32_t h = 0; h < group;
+             h++, along += 8, weight += FVI_PCA_AT_ONCE * FVI_PCA_BLOCK) {
             __m256 sum = _mm256_loadu_ps(along);
             for (uint32_t i = 0; i < n_block; i++) {
                 const float *own = weight + (size_t)i * FVI_PCA_BLOCK;
@@ -450,17 +451,17 @@ static void expand(const part *p, uint32_t group, const fvi_pca_scratch *scratch
     }
 }
 
-/* Sums the codes of up to AT_ONCE blocks from `token` of a part on, n tokens; e: the first one's weights. */
+/* Sums the codes of up to FVI_PCA_AT_ONCE blocks from `token` of a part on, n tokens; e: the first one's weights. */
 static void sum_tokens(const part *p, uint32_t token, uint32_t n, const float *e, size_t e_stride,
                        uint32_t group, const fvi_pca_scratch *scratch)
 {
     uint32_t lead = token % FVI_PCA_BLOCK;
     const uint8_t *codes =
         p->data + p->side.codes + (size_t)(token / FVI_PCA_BLOCK) * p->side.n_word * 4;
-    float *weights = scratch->factor; /* [group, AT_ONCE * FVI_PCA_BLOCK] */
-    memset(weights, 0, (size_t)group * AT_ONCE * FVI_PCA_BLOCK * sizeof *weights);
+    float *weights = scratch->factor; /* [group, FVI_PCA_AT_ONCE * FVI_PCA_BLOCK] */
+    memset(weights, 0, (size_t)group * FVI_PCA_AT_ONCE * FVI_PCA_BLOCK * sizeof *weights);
     for (uint32_t h = 0; h < group; h++) {
-        float *own = weights + (size_t)h * AT_ONCE * FVI_PCA_BLOCK;
+        float *own = weights + (size_t)h * FVI_PCA_AT_ONCE * FVI_PCA_BLOCK;
         memcpy(own + lead, e + h * e_stride, n * sizeof *own);
         for (uint32_t at = 0; at < lead + n; at += FVI_PCA_BLOCK) {
             scratch->base[h] +=
@@ -468,7 +469,7 @@ static void sum_tokens(const part *p, uint32_t token, uint32_t n, const float *e
         }
     }
     if (lead + n > FVI_PCA_BLOCK) {
-        sum_blocks(p, codes, AT_ONCE, weights, group, scratch->along);
+        sum_blocks(p, codes, FVI_PCA_AT_ONCE, weights, group, scratch->along);
     } else {
         sum_blocks(p, codes, 1, weights, group, scratch->along);
     }
@@ -483,7 +484,7 @@ void fvi_pca_values_avx2(const fvi_pca_stretch *s, const float *e, size_t e_stri
         memset(scratch->base, 0, group * sizeof(float));
         for (uint32_t at = 0, n; at < p.n; at += n) {
             uint32_t token = p.first + at;
-            n = FVI_MIN(AT_ONCE * FVI_PCA_BLOCK - token % FVI_PCA_BLOCK, p.n - at);
+            n = FVI_MIN(FVI_PCA_AT_ONCE * FVI_PCA_BLOCK - token % FVI_PCA_BLOCK, p.n - at);
             sum_tokens(&p, token, n, e + done + at, e_stride, group, scratch);
         }
         expand(&p, group, scratch, acc, acc_stride);

@@ -12,6 +12,8 @@
 #include "sdk/ops/pca.h"
 #include "sdk/ops/simd_avx2.h"
 
+#define FVI_PCA_AT_ONCE 2 /* blocks whose values are summed together */
+
 typedef struct fvi_pca_scratch {
     float *
         factor; /* [components, group] queries along directions, times scales; weights of two blocks */
