@@ -1,7 +1,10 @@
 /* codec_pca.c - rows of a run as means and components (sdk/ops/pca.h).
  *
- * Which components get how many bits: reverse water-filling. Next bits always go where they lower the weighted
- * squared error most, variance * (left[from] - left[to]) / bits, keys and values side by side. What a component of
+ * Which components get how many bits: reverse water-filling. Next bits always go where they lower the
+ * squared error most, variance * (left[from] - left[to]) / bits, keys and values side by side: keys' relative to their spread,
+ * values' to their square. (What counts is that attention finds its token: with 0.3, 0.6, 1, 1.5 times the error of keys
+ * 88, -, 99, - and -, 74, 78, 82% of none's right answers about lines, lists and signs stay, four pictures, 2.5 and 2% of
+ * bytes, of one picture's at 5% 77, 77, 76, 74.) What a component of
  * so many bits leaves of its variance is what a uniform code over the range of normal values leaves, about; the
  * range is that of the rows: closer ones, which are better for normal values, lost what is rare in a picture (of
  * a blind question's words 82 and 87% stayed in place of 88 and 93%, at 5 and 10% of bytes).
@@ -55,7 +58,7 @@ static float gain_of(const fvi_row_fit *fit, const bits *have, uint32_t side, ui
     for (uint32_t i = 0; side == 0 && i < axes->d; i++) {
         all += FVI_MAX(axes->variance[i], 0.0f);
     }
-    float weight = side == 0 ? FVI_KEY_WEIGHT / all : 1.0f / (float)axes->square;
+    float weight = 1.0f / (side == 0 ? all : (float)axes->square);
     return weight * axes->variance[nth] * (left_over[level] - left_over[level + 1]) /
            (float)more_bits[level];
 }

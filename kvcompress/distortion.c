@@ -1,6 +1,6 @@
 /* distortion.c - storing and reading back rows of a list, and adding up what a plan spoils.
  *
- * The relative error of a kind in a list: e^2 = |v - v'|^2 / |v|^2 + FVI_KEY_WEIGHT |k - k'|^2 / |k - mean k|^2,
+ * The relative error of a kind in a list: e^2 = |v - v'|^2 / |v|^2 + KEY_WEIGHT |k - k'|^2 / |k - mean k|^2,
  * summed over FVI_DISTORTION_ROWS rows of the turn's vision tokens (all tokens without any). Keys are
  * compared with their spread, since what all keys share cancels in the softmax. Kinds that are fitted
  * to rows are fitted to those in the middle and tried on a sample of these. */
@@ -14,6 +14,7 @@
 #include <math.h>
 
 #define TINY 1e-20
+#define KEY_WEIGHT 0.2
 
 typedef struct sample {
     float *k, *v;   /* [FVI_DISTORTION_ROWS, dk], [FVI_DISTORTION_ROWS, dv] */
@@ -135,7 +136,7 @@ static double error_of(const fvi_codec *codec, const fvi_kv_shape *shape, const 
     size_t n_v = (size_t)s->n * shape->dv;
     double keys = squared_distance(s->k, s->k2, n_k) / (spread(s->k, s->n, shape->dk) + TINY);
     double values = squared_distance(s->v, s->v2, n_v) / (squared_norm(s->v, n_v) + TINY);
-    double e = sqrt(values + (double)FVI_KEY_WEIGHT * keys);
+    double e = sqrt(values + KEY_WEIGHT * keys);
     return e < 1.0 ? e : 1.0;
 }
 

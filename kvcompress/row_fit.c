@@ -290,9 +290,9 @@ void fvi_row_fit_span(fvi_row_fit *fit, uint32_t n, const float *k, size_t k_str
 
 void fvi_run_store(const fvi_codec *codec, uint8_t *run, uint32_t capacity, uint32_t dk,
                    uint32_t dv, uint32_t n, const float *k, size_t k_stride, const float *v,
-                   size_t v_stride, float base, void *memory)
+                   size_t v_stride, float base, const uint32_t *at, void *memory)
 {
-    uint32_t at[FVI_FIT_ROWS];
+    uint32_t places[FVI_FIT_ROWS];
     for (uint32_t first = 0, n_row; first < n; first += n_row) {
         n_row = fvi_codec_fit_rows(codec, capacity, dk, dv, first);
         if (n_row == 0) {
@@ -303,9 +303,9 @@ void fvi_run_store(const fvi_codec *codec, uint8_t *run, uint32_t capacity, uint
         fvi_row_fit fit;
         fvi_row_fit_in(&fit, memory, dk, dv);
         for (uint32_t i = 0; i < n_own; i++) {
-            at[i] = first + i;
+            places[i] = at != NULL ? at[first + i] : first + i;
         }
-        fvi_row_fit_turn(&fit, base, n_own, at);
+        fvi_row_fit_turn(&fit, base, n_own, places);
         fvi_row_fit_add(&fit, n_own, own_k, k_stride, own_v, v_stride);
         fvi_row_fit_solve(&fit);
         fvi_row_fit_span(&fit, n_own, own_k, k_stride, own_v, v_stride);

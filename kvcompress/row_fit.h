@@ -13,10 +13,6 @@
 
 #include "sdk/ops/codec.h"
 
-/* What the squared error of keys, relative to their spread, counts beside that of values, relative to their
- * square; of 1 and 0.3 the better one on tuning scenes. */
-#define FVI_KEY_WEIGHT 0.3f
-
 /* Of keys or of values. */
 typedef struct fvi_row_axes {
     uint32_t d;
@@ -57,12 +53,12 @@ void fvi_row_fit_span(fvi_row_fit *fit, uint32_t n, const float *k, size_t k_str
 /* Not all rows are going to be encoded, but the first of every `stride`. */
 void fvi_row_fit_thin(fvi_row_fit *fit, uint32_t stride);
 
-/* Writes rows 0..n-1 of a run at once, fitted to them where its kind wants that; keys that stand at positions 0..
- * were turned with that base, 0: they were not. memory: fvi_row_fit_bytes. Called by tests and benches, which fill runs
- * themselves. */
+/* Writes rows 0..n-1 of a run at once, fitted to them where its kind wants that; keys stand at positions at [n], rising
+ * (NULL: 0..), and were turned by them with that base, 0: they were not. memory: fvi_row_fit_bytes. Called by tests and
+ * benches, which fill runs themselves. */
 void fvi_run_store(const fvi_codec *codec, uint8_t *run, uint32_t capacity, uint32_t dk,
                    uint32_t dv, uint32_t n, const float *k, size_t k_stride, const float *v,
-                   size_t v_stride, float base, void *memory);
+                   size_t v_stride, float base, const uint32_t *at, void *memory);
 
 #define FVI_ABREAST 16 /* rows that lie as columns, side by side: sums over them vectorise */
 

@@ -177,7 +177,7 @@ static fovea_status make_attention(bench *self, const fvi_codec *codec, uint32_t
     for (uint32_t i = 0; all && i < a->n_list; i++) {
         uint8_t *run = a->data + i * bytes;
         if (i == 0) {
-            fvi_run_store(codec, run, n, d, d, n, rows, d, rows, d, ROPE_BASE, fit);
+            fvi_run_store(codec, run, n, d, d, n, rows, d, rows, d, ROPE_BASE, NULL, fit);
         } else {
             memcpy(run, a->data, bytes);
         }

@@ -159,7 +159,7 @@ static void test_codecs(void **state)
             }
             memset(run, 0x5a, n_bytes + 2 * GUARD);
             store_run(codec, run + GUARD, n, dk, dv, n, k, k_stride, v, v_stride,
-                      n % 2 == 0 ? 10000 : 0);
+                      n % 2 == 0 ? 10000 : 0, NULL);
             for (size_t j = 0; j < GUARD; j++) {
                 assert_true(run[j] == 0x5a && run[GUARD + n_bytes + j] == 0x5a);
             }

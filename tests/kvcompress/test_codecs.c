@@ -269,7 +269,8 @@ static void test_group_by_group(void **state)
             fill(in.v, FVI_COUNT(in.v), 2, 0);
             memset(run, 0x11, sizeof run);
             memset(other, 0xee, sizeof other);
-            store_run(codec, run, n, dk, dv, n, in.k, MAX_D, in.v, MAX_D, n % 2 == 0 ? 10000 : 0);
+            store_run(codec, run, n, dk, dv, n, in.k, MAX_D, in.v, MAX_D, n % 2 == 0 ? 10000 : 0,
+                      NULL);
             settle_alike(codec, other, run, n, dk, dv);
             for (uint32_t first = 0, n_row; first < n; first += n_row) {
                 n_row = fvi_codec_encode_rows(codec, n, dk, dv, first);

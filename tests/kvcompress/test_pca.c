@@ -110,7 +110,7 @@ static void variances(const float *x, uint32_t n, double *out)
 
 static void store(const fvi_codec *codec, uint32_t n)
 {
-    store_run(codec, run, n, D, D, n, k, D, v, D, 0);
+    store_run(codec, run, n, D, D, n, k, D, v, D, 0, NULL);
     fvi_codec_decode(codec, run, n, D, D, 0, n, k2, D, v2, D);
 }
 
@@ -217,7 +217,7 @@ static void test_bytes(void **state)
     rng r = {.state = 3};
     rows_of_rank(&r, k, 9, 9, 1, 1);
     rows_of_rank(&r, v, 9, 9, 1, 1);
-    store_run(codec, run, 9, D, D, 9, k, D, v, D, 0);
+    store_run(codec, run, 9, D, D, 9, k, D, v, D, 0, NULL);
     memset(other, 0, sizeof other);
     fvi_codec_encode(int4, other, 9, D, D, 0, 9, k, D, v, D);
     assert_memory_equal(run, other, fvi_codec_bytes(int4, 9, D, D));
@@ -237,7 +237,7 @@ static void test_parts(void **state)
     double both = lost(k, k2, 512);
     assert_true(both < 0.02 && lost(v, v2, 512) < 0.03);
     /* each half is what it would be alone */
-    store_run(codec, other, 256, D, D, 256, k + 256 * D, D, v + 256 * D, D, 0);
+    store_run(codec, other, 256, D, D, 256, k + 256 * D, D, v + 256 * D, D, 0, NULL);
     assert_memory_equal(run + fvi_codec_bytes(codec, 256, D, D), other,
                         fvi_codec_bytes(codec, 256, D, D));
     assert_int_equal(fvi_codec_fit_rows(codec, 512, D, D, 0), 256);

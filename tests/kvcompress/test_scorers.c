@@ -357,7 +357,7 @@ static void test_fovea_looks(void **state)
     }
 }
 
-/* Mean score of tokens first..first+n-1 of a list, at a share of the bytes. */
+/* Mean score of tokens first..first+n-1 of the first layer's two lists, at a share of the bytes. */
 static double mean_score(const bench *b, const fvi_scorer *scorer, double share, uint32_t first,
                          uint32_t n)
 {
@@ -368,24 +368,25 @@ static double mean_score(const bench *b, const fvi_scorer *scorer, double share,
                                .n_span = b->prompt.n_span,
                                .n_token = b->prompt.n_token,
                                .share = share};
-    float scores[96];
+    float scores[2 * 96];
     double sum = 0.0;
     assert_int_equal(scorer->score(&ctx, 0, scores), FOVEA_OK);
     for (uint32_t t = first; t < first + n; t++) {
-        sum += scores[t] / n;
+        sum += (double)(scores[t] + scores[b->prompt.n_token + t]) / (2 * n);
     }
     return sum;
 }
 
-/* Where bytes are scarce the picture that a question looks at is worth more, all of it, with the tile that it does not
- * look at; where they are not, or without a question, pictures are worth the same. */
+/* Where bytes are scarce the picture that the last row looks at is worth more in every list, all of it, with the tile
+ * that it does not look at; lists that look anywhere in particular count for more. Where bytes are not scarce, or without
+ * a question, pictures are worth the same. */
 static void test_fovea_shares(void **state)
 {
     (void)state;
     for (uint32_t n_question = 0; n_question <= 8; n_question += 8) {
         bench b;
         bench_open(&b, 1);
-        test_geom_same(&b.g, 1, 1, 16, FOVEA_KIND_F16);
+        test_geom_same(&b.g, 2, 2, 16, FOVEA_KIND_F16);
         test_prompt_add(&b.prompt, FOVEA_MODALITY_TEXT, 4);
         test_prompt_add(&b.prompt, FOVEA_MODALITY_VISION, 20);
         test_prompt_add(&b.prompt, FOVEA_MODALITY_TEXT, 2);
@@ -397,19 +398,23 @@ static void test_fovea_shares(void **state)
         }
         const fvi_scorer *scorer = recipe_of("fovea:bytes=5%").scorer;
         observe_needs(&b, scorer->needs);
-        float *mass = b.obs->plane[FVI_PLANE_WINDOW_MASS];
-        memset(mass, 0, b.prompt.n_token * sizeof *mass);
-        mass[30] = 1e-6f; /* of the first picture's second tile: little, but all there is */
+        uint32_t n = b.prompt.n_token;
+        float *last = b.obs->plane[FVI_PLANE_LAST_MASS];
+        memset(b.obs->plane[FVI_PLANE_WINDOW_MASS], 0, 4 * (size_t)n * sizeof(float));
+        memset(last, 0, 4 * (size_t)n * sizeof *last);
+        last[30] = last[60] = 0.1f; /* the layer that is scored looks at both pictures */
+        last[2 * n + 30] = 0.9f;    /* the other one at the second tile of the first */
+        double of_other = 80.0 / 40 * (0.01 / (0.01 + 0.01 + 0.81));
         double even = mean_score(&b, scorer, 0.1, 46, 40);
         assert_true(fabs(mean_score(&b, scorer, 1.0, 4, 20) / even - 1) < 0.2);
-        double asked = mean_score(&b, scorer, 0.05, 4, 20) / even;
-        double other = mean_score(&b, scorer, 0.05, 46, 40) / even;
-        double between = mean_score(&b, scorer, 0.075, 46, 40) / even;
-        if (n_question > 0) {
-            assert_true(fabs(asked - 1.8) < 0.3 && fabs(other - 0.2) < 1e-3);
-            assert_true(fabs(between - 0.6) < 1e-3);
-        } else {
-            assert_true(fabs(asked - 1) < 0.2 && fabs(other - 1) < 1e-6);
+        const double shares[] = {0.07071068, 0.05, 0.025, 0.001};
+        const double focus[] = {0.225, 0.45, 0.9, 0.9};
+        for (uint32_t i = 0; i < FVI_COUNT(shares); i++) {
+            double f = n_question > 0 ? focus[i] : 0.0;
+            double asked = mean_score(&b, scorer, shares[i], 4, 20) / even;
+            double other = mean_score(&b, scorer, shares[i], 46, 40) / even;
+            assert_true(fabs(other - (1 - f + f * of_other)) < 1e-3);
+            assert_true(fabs(asked - (1 + f - f * of_other)) < 0.3);
         }
         bench_close(&b);
     }

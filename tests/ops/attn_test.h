@@ -43,8 +43,15 @@ static inline void divide(cache *c, uint64_t *seed, uint32_t mean)
         uint32_t capacity =
             n + (codec->codes.k_channel || codec->fit_rows != NULL ? 0 : random_below(seed, 3));
         uint8_t *data = must_alloc(fvi_codec_bytes(codec, capacity, c->dk, c->dv));
+        uint64_t own = n; /* rows do not depend on what is drawn here */
+        uint32_t *at = must_alloc(n * sizeof *at), place = 0, gap = 1 + random_below(&own, 3);
+        for (uint32_t i = 0; i < n; i++) {
+            place += 1 + random_below(&own, gap); /* one run in three: without gaps */
+            at[i] = place;
+        }
         store_run(codec, data, capacity, c->dk, c->dv, n, c->k + (size_t)first * c->dk, c->dk,
-                  c->v + (size_t)first * c->dv, c->dv, n % 2 == 0 ? 10000 : 0);
+                  c->v + (size_t)first * c->dv, c->dv, n % 2 == 0 ? 10000 : 0, at);
+        release(at);
         fvi_codec_decode(codec, data, capacity, c->dk, c->dv, 0, n,
                          c->k_seen + (size_t)first * c->dk, c->dk,
                          c->v_seen + (size_t)first * c->dv, c->dv);
