@@ -9,6 +9,12 @@
  * range is that of the rows: closer ones, which are better for normal values, lost what is rare in a picture (of
  * a blind question's words 82 and 87% stayed in place of 88 and 93%, at 5 and 10% of bytes).
  *
+ * A component is coded of what those before it left of the row: directions of 4 bits are not quite orthogonal, and so the
+ * next ones mend what an inexact one did (squared error of pca-12 on tuning scenes 0.048 -> 0.043, pca-4 0.192 -> 0.188).
+ *
+ * Lost though their squared error is less: levels of 2 bits closer together or closer to 0 (0.034 in place of 0.043: right
+ * answers about lines, lists and signs 70 in place of 88%). What is rare is what matters, as above.
+ *
  * Called by codec_pca_<name>.c. */
 #include "kvcompress/codec_pca.h"
 
@@ -16,6 +22,8 @@
 #include "kvcompress/row_fit.h"
 #include "sdk/ops/pca.h"
 #include "sdk/ops/rope_rows.h"
+
+#include <math.h>
 
 extern const fvi_codec fvi_codec_int4; /* short runs are such (fvi_pca_short) */
 
@@ -93,21 +101,20 @@ static void store_f16(uint8_t *at, float x)
     memcpy(at, &half, sizeof half);
 }
 
+/* Codes of an axis, and the unit that gives them length 1. */
 static void store_direction(const fvi_pca_shape *shape, const fvi_pca_layout *at, uint8_t *run,
                             uint32_t slot, const float *axis, uint32_t d)
 {
-    float largest = 0.0f;
+    float largest = 0.0f, square = 0.0f, levels = shape->direction_bits == 8 ? 127.0f : 7.0f;
     for (uint32_t c = 0; c < d; c++) {
         largest = FVI_MAX(largest, axis[c] < 0.0f ? -axis[c] : axis[c]);
     }
-    float levels = shape->direction_bits == 8 ? 127.0f : 7.0f;
+    float inverse = largest > 0.0f ? levels / largest : 0.0f;
     uint8_t *row = run + at->direction + slot * at->direction_bytes;
-    store_f16(run + at->scales + (size_t)slot * 6, largest / levels);
-    float unit = fvi_pca_f16(run + at->scales + (size_t)slot * 6);
-    float inverse = unit > 0.0f ? 1.0f / unit : 0.0f;
     for (uint32_t c = 0; c < d; c++) {
         float code = axis[c] * inverse + (axis[c] < 0.0f ? -0.5f : 0.5f);
         int32_t value = (int32_t)FVI_MAX(-levels, FVI_MIN(code, levels));
+        square += (float)(value * value);
         if (shape->direction_bits == 8) {
             row[c] = (uint8_t)(int8_t)value;
         } else {
@@ -115,6 +122,7 @@ static void store_direction(const fvi_pca_shape *shape, const fvi_pca_layout *at
             row[c % half] |= (uint8_t)((uint32_t)(value + 8) << c / half * 4);
         }
     }
+    store_f16(run + at->scales + (size_t)slot * 6, square > 0.0f ? 1.0f / sqrtf(square) : 0.0f);
 }
 
 void fvi_pca_settle(const fvi_codec *self, const struct fvi_row_fit *fit, uint8_t *run,
@@ -200,6 +208,17 @@ static size_t code_at(const section *s, uint32_t nth, uint32_t token, uint32_t *
     return s->side.codes + words * 4 + bit / 8;
 }
 
+/* Rows less what their codes of a component stand for. */
+static void take_away(float *restrict rows, const float *restrict axis, uint32_t d,
+                      const float along[restrict FVI_ABREAST])
+{
+    for (uint32_t c = 0; c < d; c++, rows += FVI_ABREAST) {
+        for (uint32_t r = 0; r < FVI_ABREAST; r++) {
+            rows[r] -= axis[c] * along[r];
+        }
+    }
+}
+
 static void encode_section(const section *s, uint8_t *run, uint32_t first, uint32_t n,
                            const float *x, size_t stride)
 {
@@ -231,7 +250,9 @@ static void encode_section(const section *s, uint8_t *run, uint32_t first, uint3
                 uint8_t *byte = run + code_at(s, nth, first + at + r, &shift);
                 uint32_t code = fvi_affine_code(along[r], fit.min, inverse, (float)mask);
                 *byte = (uint8_t)((*byte & ~(mask << shift)) | code << shift);
+                along[r] = (float)code * fit.scale + fit.min;
             }
+            take_away(rows, axis, s->d, along);
         }
     }
 }
