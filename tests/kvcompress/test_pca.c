@@ -471,6 +471,44 @@ static void test_plans(void **state)
     }
 }
 
+/* Directions have length 1, and of a row nothing is left that its last component could have told: what the inexact
+ * directions before it did is coded too. */
+static void test_mends(void **state)
+{
+    (void)state;
+    rng r = {.state = 21};
+    const fvi_codec *codec = fvi_codec_of(FOVEA_KIND_PCA_12); /* 4 bits a channel of a direction */
+    const uint32_t n = 256;
+    rows_of_rank(&r, k, n, 40, 3, 5);
+    rows_of_rank(&r, v, n, 40, 3, 0);
+    store(codec, n);
+    fvi_pca_layout at = fvi_pca_layout_of(&codec->pca, n, D, D);
+    for (uint32_t values = 0; values < 2; values++) {
+        const float *x = values ? v : k, *y = values ? v2 : k2;
+        fvi_pca_side side = fvi_pca_side_of(&at, run, n, values != 0);
+        float axis[D];
+        for (uint32_t nth = 0; nth < side.n_all; nth++) {
+            double square = 0;
+            fvi_pca_direction(&codec->pca, &at, run, side.first + nth, D, axis);
+            for (uint32_t c = 0; c < D; c++) {
+                square += (double)axis[c] * (double)axis[c];
+            }
+            assert_true(fabs(square - 1) < 2e-3);
+        }
+        const uint8_t *scales = run + at.scales + (size_t)(side.first + side.n_all - 1) * 6;
+        double half_step = (double)fvi_pca_f16(scales + 2) / 2;
+        uint32_t n_within = 0; /* but for rows beyond the range of the exact direction */
+        for (uint32_t t = 0; t < n; t++) {
+            double left = 0;
+            for (uint32_t c = 0; c < D; c++) {
+                left += (double)(x[t * D + c] - y[t * D + c]) * (double)axis[c];
+            }
+            n_within += fabs(left) < half_step * 1.01;
+        }
+        assert_true(n_within >= n - 3);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -479,6 +517,7 @@ int main(void)
         cmocka_unit_test(test_extremes), cmocka_unit_test(test_plans),
         cmocka_unit_test(test_angles),   cmocka_unit_test(test_turned),
         cmocka_unit_test(test_places),   cmocka_unit_test(test_turned_plan),
+        cmocka_unit_test(test_mends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
