@@ -357,9 +357,9 @@ static void test_fovea_looks(void **state)
     }
 }
 
-/* Mean score of tokens first..first+n-1 of the first layer's two lists, at a share of the bytes. */
-static double mean_score(const bench *b, const fvi_scorer *scorer, double share, uint32_t first,
-                         uint32_t n)
+/* Mean score of tokens first..first+n-1 of a list of the first layer, at a share of the bytes. */
+static double mean_score(const bench *b, const fvi_scorer *scorer, double share, uint32_t list,
+                         uint32_t first, uint32_t n)
 {
     const fvi_score_ctx ctx = {.alloc = &fvi_alloc_default,
                                .geom = &b->g.geom,
@@ -372,7 +372,7 @@ static double mean_score(const bench *b, const fvi_scorer *scorer, double share,
     double sum = 0.0;
     assert_int_equal(scorer->score(&ctx, 0, scores), FOVEA_OK);
     for (uint32_t t = first; t < first + n; t++) {
-        sum += (double)(scores[t] + scores[b->prompt.n_token + t]) / (2 * n);
+        sum += (double)scores[list * b->prompt.n_token + t] / n;
     }
     return sum;
 }
@@ -405,14 +405,15 @@ static void test_fovea_shares(void **state)
         last[30] = last[60] = 0.1f; /* the layer that is scored looks at both pictures */
         last[2 * n + 30] = 0.9f;    /* the other one at the second tile of the first */
         double of_other = 80.0 / 40 * (0.01 / (0.01 + 0.01 + 0.81));
-        double even = mean_score(&b, scorer, 0.1, 46, 40);
-        assert_true(fabs(mean_score(&b, scorer, 1.0, 4, 20) / even - 1) < 0.2);
+        double even = mean_score(&b, scorer, 0.1, 0, 46, 40);
+        assert_true(fabs(mean_score(&b, scorer, 1.0, 0, 4, 20) / even - 1) < 0.2);
+        assert_true(fabs(mean_score(&b, scorer, 1.0, 1, 4, 20) / even - 1) < 0.2);
         const double shares[] = {0.07071068, 0.05, 0.025, 0.001};
         const double focus[] = {0.225, 0.45, 0.9, 0.9};
         for (uint32_t i = 0; i < FVI_COUNT(shares); i++) {
             double f = n_question > 0 ? focus[i] : 0.0;
-            double asked = mean_score(&b, scorer, shares[i], 4, 20) / even;
-            double other = mean_score(&b, scorer, shares[i], 46, 40) / even;
+            double asked = mean_score(&b, scorer, shares[i], 0, 4, 20) / even;
+            double other = mean_score(&b, scorer, shares[i], 0, 46, 40) / even;
             assert_true(fabs(other - (1 - f + f * of_other)) < 1e-3);
             assert_true(fabs(asked - (1 + f - f * of_other)) < 0.3);
         }
