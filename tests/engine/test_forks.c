@@ -183,7 +183,7 @@ static void test_named_recipes_are_observed(void **state)
         {"vl-cache:keep=0.2,prefill.cap=none", FVI_NEED_WINDOW_MASS | FVI_NEED_DENSITY},
         {"h2o:keep=0.2,prefill.cap=none", FVI_NEED_TEXT_MASS | FVI_NEED_VISION_MASS},
         {"keydiff:keep=0.2,prefill.cap=none", FVI_NEED_KEY_LIKENESS},
-        {"fovea:bytes=10%,prefill.cap=none", FVI_NEED_WINDOW_MASS},
+        {"fovea:bytes=10%,prefill.cap=none", FVI_NEED_WINDOW_MASS | FVI_NEED_LAST_MASS},
         {"score=random,keep=0.2,merge=cam,prefill.cap=none", FVI_NEED_WINDOW_MASS},
         {"while=h2o,cap=64", FVI_NEED_TEXT_MASS | FVI_NEED_VISION_MASS},
     };

@@ -35,10 +35,12 @@ static inline void bench_pool(bench *b)
 static inline void observe(bench *b)
 {
     assert_int_equal(fvi_kv_obs_new(&fvi_alloc_default, &b->g.geom, b->prompt.n_token,
-                                    FVI_NEED_WINDOW_MASS | FVI_NEED_DENSITY, &b->obs),
+                                    FVI_NEED_WINDOW_MASS | FVI_NEED_LAST_MASS | FVI_NEED_DENSITY,
+                                    &b->obs),
                      FOVEA_OK);
     for (size_t i = 0; i < (size_t)b->obs->n_list * b->obs->n_token; i++) {
         b->obs->plane[FVI_PLANE_WINDOW_MASS][i] = expf(6 * rng_float(&b->r));
+        b->obs->plane[FVI_PLANE_LAST_MASS][i] = b->obs->plane[FVI_PLANE_WINDOW_MASS][i];
     }
     for (uint32_t layer = 0; layer < b->obs->n_layer; layer++) {
         b->obs->density[layer] = pow(rng_float(&b->r), 4);

@@ -72,7 +72,7 @@ static double error_square(const fvi_codec *codec, uint32_t n, float *k, float *
     free(run);
     free(k2);
     free(v2);
-    return v_off / v_all + 0.3 * k_off / k_all;
+    return v_off / v_all + 0.2 * k_off / k_all;
 }
 
 static void test_coded(void **state)
