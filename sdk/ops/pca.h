@@ -11,7 +11,7 @@
  *     places     a bit for each of 2 n positions from that of the part's first token on: whether the next of its
  *                tokens stands there
  *     mean       f16 [dk], [dv]
- *     scales     f16 [n_slot][3]: unit of the direction, scale and min of the codes
+ *     scales     f16 [n_slot][3]: what makes the direction's length 1, scale and min of the codes
  *     direction  [n_slot][max(dk, dv)] i8, or two to a byte (element i in the low, i + half in the high
  *                nibble, 8 stands for 0)
  *     codes      K, then V: [ceil(n / 16)][words of a block] u32, component by component; 16 tokens take 2, 4 or
