@@ -8,51 +8,82 @@
 
 #include <math.h>
 
-/* Where the four bytes with a channel lie. */
-static inline uint32_t quad_of(uint32_t c, uint32_t share)
+/* The queries of one group of channels where their bytes go: out [n rounded up to 16], zeros between them. Returns n. */
+static uint32_t lay_out(const float *q, uint32_t dk, uint32_t share, uint32_t g,
+                        float out[4 * FVI_CODED_PAIRS])
 {
-    return c / share * ((share + 3) / 4) + c % share / 4;
+    uint32_t first = g * FVI_GROUP, end = FVI_MIN(dk, first + FVI_GROUP), n = 0;
+    uint32_t begin = 4 * fvi_quad_of(first, share);
+    memset(out, 0, 4 * FVI_CODED_PAIRS * sizeof *out);
+    for (uint32_t c = first, next; c < end; c = next) {
+        next = FVI_MIN(end, (c / share + 1) * share);
+        uint32_t at = 4 * fvi_quad_of(c, share) + c % share % 4 - begin;
+        memcpy(out + at, q + c, (next - c) * sizeof *q);
+        n = at + next - c;
+    }
+    return n;
+}
+
+/* The unit of one group's queries; a sum of products takes two bytes of each four. */
+static float query_unit(const float *laid, uint32_t n, uint32_t bits)
+{
+    __m256 largest = _mm256_setzero_ps(), all = largest;
+    for (uint32_t i = 0; i < n; i += 8) {
+        __m256 x = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), _mm256_loadu_ps(laid + i));
+        largest = _mm256_max_ps(largest, x);
+        all = _mm256_add_ps(all, x);
+    }
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
+    four = _mm_add_ps(four, _mm_movehdup_ps(four));
+    float most = FVI_MAX(_mm_cvtss_f32(four), _mm_cvtss_f32(_mm_movehl_ps(four, four)));
+    return fvi_signed_unit(fvi_max1(largest), most, FVI_GROUP, bits);
+}
+
+/* Rounds one group's queries to bytes; returns the sum of the rounded ones, in units. */
+static float round_queries(const float *laid, uint32_t n, float inverse, int32_t *quads)
+{
+    const __m256 scale = _mm256_set1_ps(inverse);
+    __m256i total = _mm256_setzero_si256();
+    for (uint32_t i = 0; i < n; i += 16) {
+        __m256 x = _mm256_mul_ps(_mm256_loadu_ps(laid + i), scale);
+        __m256 y = _mm256_mul_ps(_mm256_loadu_ps(laid + i + 8), scale);
+        __m256i words = fvi_words16(_mm256_cvtps_epi32(x), _mm256_cvtps_epi32(y));
+        total = _mm256_add_epi32(total, _mm256_madd_epi16(words, _mm256_set1_epi16(1)));
+        __m128i bytes =
+            _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+        _mm_storeu_si128((void *)(quads + i / 4), bytes);
+    }
+    return fvi_sum1(_mm256_cvtepi32_ps(total));
 }
 
 void fvi_byte_query_avx2(const float *q, uint32_t dk, uint32_t bits, int32_t *quads, float *unit,
                          float *sum)
 {
-    uint32_t share = (uint32_t)fvi_code_row(bits, dk);
+    uint32_t share = (uint32_t)fvi_code_row(bits, dk), groups = fvi_groups(dk);
+    float laid[4 * FVI_CODED_PAIRS];
     *unit = 0;
-    for (uint32_t first = 0; first < dk; first += FVI_GROUP) {
-        float largest = 0, half[2] = {0};
-        for (uint32_t c = first; c < FVI_MIN(dk, first + FVI_GROUP); c++) {
-            largest = FVI_MAX(largest, fabsf(q[c]));
-            half[c % share % 4 / 2] += fabsf(q[c]);
-        }
-        float all = FVI_MAX(half[0], half[1]);
-        *unit = FVI_MAX(*unit, fvi_signed_unit(largest, all, FVI_GROUP, bits));
+    for (uint32_t g = 0; g < groups; g++) {
+        uint32_t n = lay_out(q, dk, share, g, laid);
+        *unit = FVI_MAX(*unit, query_unit(laid, n, bits));
     }
     float inverse = fvi_inverse(*unit);
-    memset(quads, 0, fvi_groups(dk) * FVI_CODED_PAIRS * sizeof *quads);
-    for (uint32_t g = 0; g < fvi_groups(dk); g++, quads += FVI_CODED_PAIRS) {
-        uint32_t first = g * FVI_GROUP, end = FVI_MIN(dk, first + FVI_GROUP);
-        int32_t total = 0;
-        for (uint32_t c = first; c < end; c++) {
-            int32_t fixed = (int32_t)lrintf(q[c] * inverse);
-            int32_t *quad = quads + (quad_of(c, share) - quad_of(first, share));
-            *quad = (int32_t)((uint32_t)*quad | ((uint32_t)fixed & 0xff) << c % share % 4 * 8);
-            total += fixed;
-        }
+    for (uint32_t g = 0; g < groups; g++) {
+        uint32_t n = lay_out(q, dk, share, g, laid);
         /* of the rounded numbers: then the rounding errors meet keys, not keys less their minimum */
-        sum[g] = (float)total * *unit;
+        sum[g] = round_queries(laid, n, inverse, quads + g * FVI_CODED_PAIRS) * *unit;
     }
 }
 
-/* 16 bytes of 8 tokens from `at` on become four vectors of four bytes of each token. */
-FVI_INLINE void byte_quads(const uint8_t *const *row, size_t at, size_t left, __m256i x[4])
+/* 16 bytes each of 8 tokens, `row_bytes` apart, become four vectors of four bytes of each token. */
+FVI_INLINE void byte_quads(const uint8_t *rows, size_t row_bytes, size_t left, __m256i x[4])
 {
     __m256 r[4];
 #pragma GCC unroll 4
     for (uint32_t i = 0; i < 4; i++) {
-        __m256i low = _mm256_castsi128_si256(fvi_load16(row[i] + at, left));
-        r[i] =
-            _mm256_castsi256_ps(_mm256_inserti128_si256(low, fvi_load16(row[i + 4] + at, left), 1));
+        const uint8_t *row = rows + i * row_bytes;
+        __m256i low = _mm256_castsi128_si256(fvi_load16(row, left));
+        r[i] = _mm256_castsi256_ps(
+            _mm256_inserti128_si256(low, fvi_load16(row + 4 * row_bytes, left), 1));
     }
     __m256d a = _mm256_castps_pd(_mm256_unpacklo_ps(r[0], r[1]));
     __m256d b = _mm256_castps_pd(_mm256_unpackhi_ps(r[0], r[1]));
@@ -70,11 +101,11 @@ FVI_INLINE void key_quads(const fvi_token_tile *tile, const uint32_t bits, size_
 {
     const __m256i mask = _mm256_set1_epi8((char)((1 << bits) - 1));
     size_t n_quad = (row_bytes + 3) / 4;
-    for (uint32_t t = 0; t < tile->n; t += 8) {
+    for (size_t t = 0, n = tile->n; t < n; t += 8) {
         fvi_ask_ahead(tile, t, 8, row_bytes);
         for (size_t at = 0; at < row_bytes; at += 16) {
             __m256i x[4];
-            byte_quads(tile->row + t, at, row_bytes - at, x);
+            byte_quads(tile->rows + t * row_bytes + at, row_bytes, row_bytes - at, x);
 #pragma GCC unroll 4
             for (size_t i = 0; i < 4; i++) {
                 if (at / 4 + i >= n_quad) {
@@ -104,20 +135,19 @@ static void take_keys(const fvi_token_tile *tile, int32_t *out)
 void fvi_byte_scores_avx2(const fvi_coded_query *query, const fvi_token_tile *tile,
                           const fvi_coded_scratch *s, float *score, size_t stride)
 {
-    uint32_t groups = fvi_groups(tile->d), share = (uint32_t)tile->row_bytes;
+    uint32_t groups = fvi_groups(tile->d);
     take_keys(tile, s->tile);
     for (uint32_t g = 0; g < groups; g++) {
-        uint32_t first = quad_of(g * FVI_GROUP, share);
-        uint32_t last = quad_of(FVI_MIN(tile->d, (g + 1) * FVI_GROUP) - 1, share);
+        fvi_quads quads = fvi_quads_of(tile->d, tile->bits, g);
         fvi_panel_signed(&(fvi_code_panel){.a = query->pairs + g * FVI_CODED_PAIRS,
                                            .a_stride = groups * FVI_CODED_PAIRS,
-                                           .b = s->tile + (size_t)first * FVI_TILE,
+                                           .b = s->tile + (size_t)quads.first * FVI_TILE,
                                            .b_stride = FVI_TILE,
                                            .c = s->product,
                                            .c_stride = s->product_stride,
                                            .m = query->group,
                                            .n = (uint32_t)fvi_round_up(tile->n, 8),
-                                           .k = last + 1 - first});
+                                           .k = quads.n});
         fvi_coded_finish(query, tile, s, g, true, score, stride);
     }
 }
@@ -134,12 +164,13 @@ FVI_INLINE void value_pairs(const fvi_token_tile *tile, const uint32_t bits, siz
 {
     const __m256i mask = _mm256_set1_epi8((char)((1 << bits) - 1));
     const __m256i middle = _mm256_set1_epi8((char)(1 << (bits - 1)));
-    size_t columns = columns_of(row_bytes);
-    for (uint32_t t = 0; t < tile->n; t += 2, out += 8 / bits * columns) {
+    const size_t columns = columns_of(row_bytes), n = tile->n;
+    const uint8_t *row = tile->rows;
+    for (size_t t = 0; t < n; t += 2, out += 8 / bits * columns, row += 2 * row_bytes) {
         fvi_ask_ahead(tile, t, 2, row_bytes);
         for (size_t at = 0; at < row_bytes; at += 16) {
-            __m128i a = fvi_load16(tile->row[t] + at, row_bytes - at);
-            __m128i b = fvi_load16(tile->row[t + 1] + at, row_bytes - at);
+            __m128i a = fvi_load16(row + at, row_bytes - at);
+            __m128i b = fvi_load16(row + row_bytes + at, row_bytes - at);
             __m256i x = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_unpacklo_epi8(a, b)),
                                                 _mm_unpackhi_epi8(a, b), 1);
             int16_t *to = out + at;
@@ -175,11 +206,12 @@ static void weigh(const fvi_weights *w, uint32_t bits, const fvi_coded_scratch *
         const float *e = w->e + h * w->e_stride;
         fvi_rounding rounding = fvi_rounding_in(s->unit[h]);
         int32_t *weight = s->weight + (size_t)h * FVI_TILE / 2;
-        for (uint32_t t = 0, n = w->n; t < n; t += 16) {
+        for (size_t t = 0, n = w->n; t < n; t += 16) {
             __m256i words =
                 fvi_round16(&rounding, fvi_weighted8(e, scale, t), fvi_weighted8(e, scale, t + 8));
             __m256i bytes = _mm256_packus_epi16(words, words);
-            _mm256_storeu_si256((void *)(weight + t / 2), _mm256_unpacklo_epi16(bytes, bytes));
+            _mm256_storeu_si256((void *)weight, _mm256_unpacklo_epi16(bytes, bytes));
+            weight += 8;
         }
     }
 }

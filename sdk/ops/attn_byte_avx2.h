@@ -39,6 +39,24 @@ FVI_INLINE __m128 fvi_weight_units(const __m256 largest[4], __m128 all, uint32_t
                       _mm_mul_ps(all, _mm_set1_ps(1 / room)));
 }
 
+/* Where the four bytes with a channel lie. */
+static inline uint32_t fvi_quad_of(uint32_t c, uint32_t share)
+{
+    return c / share * ((share + 3) / 4) + c % share / 4;
+}
+
+/* Those with a group of the d channels. */
+typedef struct fvi_quads {
+    uint32_t first, n;
+} fvi_quads;
+
+static inline fvi_quads fvi_quads_of(uint32_t d, uint32_t bits, uint32_t g)
+{
+    uint32_t share = (uint32_t)fvi_code_row(bits, d), end = FVI_MIN(d, (g + 1) * FVI_GROUP);
+    uint32_t first = fvi_quad_of(g * FVI_GROUP, share);
+    return (fvi_quads){first, fvi_quad_of(end - 1, share) + 1 - first};
+}
+
 /* The three of attn_coded_avx2.h for 4 and 2 bits. */
 void fvi_byte_query_avx2(const float *q, uint32_t dk, uint32_t bits, int32_t *quads, float *unit,
                          float *sum);

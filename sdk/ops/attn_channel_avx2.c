@@ -82,13 +82,6 @@ FVI_INLINE void store_factors(__m128i bytes, uint32_t bits, int32_t *factor)
     _mm_storeu_si128((void *)factor, _mm_shuffle_epi8(bytes, bits == 4 ? of4 : of2));
 }
 
-/* The first n of 16 numbers, zeros behind them. */
-FVI_INLINE void load16(const float *at, uint32_t n, __m256 x[2])
-{
-    x[0] = fvi_load8(at, n);
-    x[1] = n > 8 ? fvi_load8(at + 8, n - 8) : _mm256_setzero_ps();
-}
-
 /* The unit of one head's queries times scales; base: queries times middles. */
 static float query_unit(const float *q, uint32_t d, uint32_t bits, const fvi_channel_scratch *s,
                         float *base)
@@ -122,7 +115,7 @@ static void take_queries(const float *q, uint32_t group, uint32_t d, uint32_t bi
         __m256i total = _mm256_setzero_si256();
         for (uint32_t c = 0; c < d; c += 16) {
             __m256 x[2];
-            load16(q + c, d - c, x);
+            fvi_load8x2(q + c, d - c, x);
             x[0] = _mm256_mul_ps(x[0], _mm256_mul_ps(_mm256_loadu_ps(s->scale + c), inverse));
             x[1] = _mm256_mul_ps(x[1], _mm256_mul_ps(_mm256_loadu_ps(s->scale + c + 8), inverse));
             __m256i words = fvi_words16(_mm256_cvtps_epi32(x[0]), _mm256_cvtps_epi32(x[1]));
@@ -195,7 +188,7 @@ static void weigh_head(const float *e, uint32_t n, uint32_t bits, float unit, in
     fvi_rounding rounding = fvi_rounding_in(unit);
     for (uint32_t t = 0; t < n; t += 16) {
         __m256 x[2];
-        load16(e + t, n - t, x);
+        fvi_load8x2(e + t, n - t, x);
         __m256i words = fvi_round16(&rounding, x[0], x[1]);
         __m128i bytes =
             _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));

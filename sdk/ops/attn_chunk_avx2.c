@@ -28,7 +28,7 @@ size_t fvi_chunk_scratch_at(fvi_chunk_scratch *s, float *at, uint32_t group, uin
     FVI_PLACE(scale, float, groups *FVI_AFFINE_ROW);
     FVI_PLACE(min, float, groups *FVI_AFFINE_ROW);
     FVI_PLACE(base, float, 2 * (size_t)group * fvi_groups(dv) * 8);
-    FVI_PLACE(zeros, uint8_t, d / 2);
+    FVI_PLACE(together, uint8_t, FVI_TILE *d / 2);
     FVI_PLACE(coded.tile, int32_t, fvi_coded_tile((uint32_t)d));
     FVI_PLACE(coded.product, int32_t, group * s->coded.product_stride);
     FVI_PLACE(coded.weight, int32_t, (size_t)group * FVI_TILE / 2);
@@ -69,6 +69,7 @@ typedef struct tile_at {
     uint32_t first, n;
     fvi_piece start;
     bool values;
+    bool whole;       /* FVI_TILE tokens of one run, that lie at `start` */
     uint32_t classes; /* a bit for each */
 } tile_at;
 
@@ -89,9 +90,14 @@ static void look_at(fvi_chunk *c, uint32_t first, bool values, fvi_piece *at, ti
     tile->n = FVI_MIN(FVI_TILE, c->first + c->n - first);
     tile->start = *at;
     tile->values = values;
+    tile->whole = false;
     tile->classes = 0;
-    while (fvi_list_next(c->list, FVI_TILE, first + tile->n, at)) {
+    while (!tile->whole && fvi_list_next(c->list, FVI_TILE, first + tile->n, at)) {
+        tile->whole = at->n == FVI_TILE;
         tile->classes |= 1u << class_of(section_at(c, at->run, values));
+    }
+    if (tile->whole) {
+        tile->start = *at;
     }
 }
 
@@ -100,70 +106,100 @@ static uint64_t bits64(uint32_t from, uint32_t n)
     return (n >= 64 ? ~UINT64_C(0) : (UINT64_C(1) << n) - 1) << from;
 }
 
+/* Scales and minima of n tokens of a run. */
 static void take_affine(const fvi_section *s, uint32_t first, uint32_t n, float *scales,
                         float *mins)
 {
+    const size_t stride = (size_t)4 * s->groups;
     for (uint32_t g = 0; g < s->groups; g++, scales += FVI_AFFINE_ROW, mins += FVI_AFFINE_ROW) {
-        const uint8_t *at = s->affine + ((size_t)first * s->groups + g) * 4;
-        for (uint32_t t = 0; t < n; t += 8, at += (size_t)32 * s->groups) {
+        const uint8_t *at = s->affine + first * stride + 4 * (size_t)g;
+        uint32_t t = 0;
+        for (; stride == 4 && t + 16 <= n; t += 16, at += 64) { /* a line */
+            _mm_prefetch((const char *)at + FVI_TILE * stride, _MM_HINT_T0);
+#pragma GCC unroll 2
+            for (uint32_t i = 0; i < 16; i += 8) {
+                __m256 scale, min;
+                fvi_affine8(at + 4 * (size_t)i, 4, 8, &scale, &min);
+                _mm256_storeu_ps(scales + t + i, scale);
+                _mm256_storeu_ps(mins + t + i, min);
+            }
+        }
+        for (; t < n; t += 8, at += 8 * stride) {
             __m256 scale, min;
-            _mm_prefetch((const char *)at + (size_t)FVI_TILE * 4 * s->groups, _MM_HINT_T0);
-            fvi_affine8(at, (size_t)4 * s->groups, n - t, &scale, &min);
+            _mm_prefetch((const char *)at + FVI_TILE * stride, _MM_HINT_T0);
+            fvi_affine8(at, stride, n - t, &scale, &min);
             _mm256_storeu_ps(scales + t, scale);
             _mm256_storeu_ps(mins + t, min);
         }
     }
 }
 
-/* Where n rows of `row_bytes` begin. */
-static void point(const uint8_t *row, size_t row_bytes, uint32_t n, const uint8_t **to)
+/* What a tile of one class is but for its tokens. */
+static fvi_token_tile class_tile(const fvi_chunk *c, const tile_at *tile, uint32_t class)
 {
-    const __m256i step = _mm256_set1_epi64x((int64_t)(4 * row_bytes));
-    __m256i rows = _mm256_setr_epi64x(0, (int64_t)row_bytes, (int64_t)(2 * row_bytes),
-                                      (int64_t)(3 * row_bytes));
-    rows = _mm256_add_epi64(rows, _mm256_set1_epi64x((int64_t)(uintptr_t)row));
-    uint32_t t = 0;
-    for (; t + 4 <= n; t += 4, rows = _mm256_add_epi64(rows, step)) {
-        _mm256_storeu_si256((void *)(to + t), rows);
+    bool coded = class >= CLASS_CODED;
+    fvi_token_tile out = {.scale = c->s.scale, .min = c->s.min, .n = tile->n};
+    out.d = tile->values ? c->dv : c->dk;
+    out.bits = coded ? fvi_coded_bits(class - CLASS_CODED) : 16;
+    out.row_bytes = coded ? fvi_code_row(out.bits, out.d) : out.d * sizeof(uint16_t);
+    return out;
+}
+
+/* How far behind the tile's rows what is read next lies: the next tile, or behind the last one of the keys the first
+ * one of the values. */
+static uintptr_t ahead_of(fvi_chunk *c, const tile_at *tile, const fvi_token_tile *rows)
+{
+    if (tile->values || tile->first + tile->n < c->first + c->n) {
+        return FVI_TILE * rows->row_bytes;
     }
-    for (; t < n; t++) {
-        to[t] = row + t * row_bytes;
+    const fvi_section *values = section_at(c, c->start.run, true);
+    return (uintptr_t)values->codes + c->start.first * values->row_bytes - (uintptr_t)rows->rows;
+}
+
+/* Takes a tile that is a run's alone, as it lies there. */
+static void take_whole(fvi_chunk *c, const tile_at *tile, uint32_t class, size_t stride,
+                       fvi_token_tile *out)
+{
+    const fvi_piece *piece = &tile->start;
+    *out = class_tile(c, tile, class);
+    if (class == CLASS_PLAIN) {
+        fvi_tile_rows_avx2(piece->run, c->dk, c->dv, tile->values, piece->first, piece->n,
+                           c->s.rows, stride);
+        return;
+    }
+    const fvi_section *section = section_at(c, piece->run, tile->values);
+    out->rows = section->codes + piece->first * out->row_bytes;
+    out->ahead = ahead_of(c, tile, out);
+    if (class >= CLASS_CODED) {
+        take_affine(section, piece->first, piece->n, out->scale, out->min);
     }
 }
 
-/* A tile with none of its tokens yet: those of other classes, and behind the last one, are zeros. */
-static void start_class(const fvi_chunk *c, const tile_at *tile, uint32_t class, size_t stride,
-                        fvi_token_tile *out)
+/* A tile with none of its tokens: zeros. */
+static void clear_tile(const fvi_chunk *c, uint32_t class, size_t stride, const fvi_token_tile *tile)
 {
     const fvi_chunk_scratch *s = &c->s;
-    uint32_t groups = fvi_groups(tile->values ? c->dv : c->dk);
-    bool whole = tile->classes == 1u << class && tile->n == FVI_TILE;
-    out->scale = s->scale;
-    out->min = s->min;
-    out->n = tile->n;
-    out->d = tile->values ? c->dv : c->dk;
-    if (class >= CLASS_CODED) {
-        out->bits = fvi_coded_bits(class - CLASS_CODED);
-    }
-    for (uint32_t t = 0; t < FVI_TILE && !whole; t++) {
-        out->row[t] = s->zeros;
-    }
-    if (class >= CLASS_CODED && !whole) {
-        memset(s->scale, 0, groups * FVI_AFFINE_ROW * sizeof *s->scale);
-        memset(s->min, 0, groups * FVI_AFFINE_ROW * sizeof *s->min);
-    } else if (class == CLASS_PLAIN && !whole) {
+    if (class == CLASS_PLAIN) {
         memset(s->rows, 0, FVI_TILE * stride * sizeof *s->rows);
+        return;
+    }
+    memset(s->together, 0, FVI_TILE * tile->row_bytes);
+    if (class >= CLASS_CODED) {
+        memset(s->scale, 0, fvi_groups(tile->d) * FVI_AFFINE_ROW * sizeof *s->scale);
+        memset(s->min, 0, fvi_groups(tile->d) * FVI_AFFINE_ROW * sizeof *s->min);
     }
 }
 
-/* Takes the tile's tokens of one class: rows of codes or f16 into *out, others decoded into s.rows [FVI_TILE,
- * stride]. Returns which tokens they are, a bit for each. */
+/* Brings the tile's tokens of one class together: codes or f16 in *out, others decoded in s.rows [FVI_TILE, stride].
+ * Those of other classes, and behind the last one, are zeros. Returns which they are, a bit for each. */
 static uint64_t take_class(fvi_chunk *c, const tile_at *tile, uint32_t class, size_t stride,
                            fvi_token_tile *out)
 {
     const fvi_chunk_scratch *s = &c->s;
     uint64_t members = 0;
-    start_class(c, tile, class, stride, out);
+    *out = class_tile(c, tile, class);
+    out->rows = s->together;
+    clear_tile(c, class, stride, out);
     fvi_piece piece = tile->start;
     while (fvi_list_next(c->list, FVI_TILE, tile->first + tile->n, &piece)) {
         const fvi_section *section = section_at(c, piece.run, tile->values);
@@ -177,9 +213,8 @@ static uint64_t take_class(fvi_chunk *c, const tile_at *tile, uint32_t class, si
                                s->rows + at * stride, stride);
             continue;
         }
-        size_t row_bytes = section->row_bytes;
-        out->row_bytes = row_bytes;
-        point(section->codes + piece.first * row_bytes, row_bytes, piece.n, out->row + at);
+        const uint8_t *rows = section->codes + piece.first * out->row_bytes;
+        memcpy(s->together + at * out->row_bytes, rows, piece.n * out->row_bytes);
         if (class >= CLASS_CODED) {
             take_affine(section, piece.first, piece.n, s->scale + at, s->min + at);
         }
@@ -195,8 +230,8 @@ static void score_class(const fvi_chunk *c, const fvi_token_tile *tile, uint32_t
         fvi_coded_scores_avx2(&c->coded[class - CLASS_CODED], tile, &s->coded, score, score_stride);
     } else if (class == CLASS_F16) {
         fvi_panel_dots_f16(&(fvi_code_panel){.a = c->q,
-                                             .rows = tile->row,
-                                             .ahead = FVI_TILE * tile->row_bytes,
+                                             .b = tile->rows,
+                                             .ahead = tile->ahead,
                                              .c = score,
                                              .c_stride = score_stride,
                                              .m = c->group,
@@ -268,7 +303,6 @@ void fvi_chunk_scores(fvi_chunk *c)
     size_t stride = fvi_round_up(c->dk, 16);
     uint32_t seen = 0;
     fvi_piece at = c->start;
-    memset(c->s.zeros, 0, 2 * fvi_round_up(FVI_MAX(c->dk, c->dv), 16));
     for (uint32_t first = c->first; first < c->first + c->n; first += FVI_TILE) {
         tile_at tile;
         look_at(c, first, false, &at, &tile);
@@ -277,6 +311,11 @@ void fvi_chunk_scores(fvi_chunk *c)
         for (uint32_t left = tile.classes & ~APART; left != 0; left &= left - 1) {
             uint32_t class = (uint32_t)__builtin_ctz(left);
             fvi_token_tile rows;
+            if (tile.whole) {
+                take_whole(c, &tile, class, stride, &rows);
+                score_class(c, &rows, class, stride, score, FVI_SCORE_ROW);
+                continue;
+            }
             uint64_t members = take_class(c, &tile, class, stride, &rows);
             if (tile.classes == 1u << class) {
                 score_class(c, &rows, class, stride, score, FVI_SCORE_ROW);
@@ -308,33 +347,52 @@ FVI_INLINE __m256 power8(__m256 x)
     return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), power));
 }
 
-static void softmax(float *score, uint32_t n, float *max, float *sum)
+/* Exponentials of eight scores in place; returns them. */
+FVI_INLINE __m256 raise8(float *score, __m256 top)
 {
-    uint32_t whole = n / 8 * 8, t = 0;
-    __m256 top = _mm256_set1_ps(-INFINITY), total = _mm256_setzero_ps(), tops[4];
-    tops[0] = tops[1] = tops[2] = tops[3] = top;
-    for (; t + 32 <= whole; t += 32) {
+    __m256 x = power8(_mm256_sub_ps(_mm256_loadu_ps(score), top));
+    _mm256_storeu_ps(score, x);
+    return x;
+}
+
+static float largest(const float *score, size_t n)
+{
+    __m256 tops[4];
+    size_t t = 0;
+    tops[0] = tops[1] = tops[2] = tops[3] = _mm256_set1_ps(-INFINITY);
+    for (; t + 32 <= n; t += 32) {
 #pragma GCC unroll 4
-        for (uint32_t i = 0; i < 4; i++) {
+        for (size_t i = 0; i < 4; i++) {
             tops[i] = _mm256_max_ps(tops[i], _mm256_loadu_ps(score + t + 8 * i));
         }
     }
-    for (; t < whole; t += 8) {
-        top = _mm256_max_ps(top, _mm256_loadu_ps(score + t));
+    for (; t + 8 <= n; t += 8) {
+        tops[0] = _mm256_max_ps(tops[0], _mm256_loadu_ps(score + t));
     }
     tops[0] = _mm256_max_ps(_mm256_max_ps(tops[0], tops[1]), _mm256_max_ps(tops[2], tops[3]));
-    *max = fvi_max1(_mm256_max_ps(tops[0], top));
-    for (t = whole; t < n; t++) {
-        *max = FVI_MAX(*max, score[t]);
+    float top = fvi_max1(tops[0]);
+    for (; t < n; t++) {
+        top = FVI_MAX(top, score[t]);
     }
-    top = _mm256_set1_ps(*max);
-    for (t = 0; t < whole; t += 8) {
-        __m256 x = power8(_mm256_sub_ps(_mm256_loadu_ps(score + t), top));
-        total = _mm256_add_ps(total, x);
-        _mm256_storeu_ps(score + t, x);
+    return top;
+}
+
+static void softmax(float *score, size_t n, float *max, float *sum)
+{
+    const size_t whole = n / 8 * 8;
+    size_t t = 0;
+    *max = largest(score, n);
+    const __m256 top = _mm256_set1_ps(*max);
+    __m256 total = _mm256_setzero_ps();
+    for (; t + 16 <= whole; t += 16) {
+        __m256 left = raise8(score + t, top), right = raise8(score + t + 8, top);
+        total = _mm256_add_ps(_mm256_add_ps(total, left), right);
+    }
+    if (t < whole) {
+        total = _mm256_add_ps(total, raise8(score + t, top));
     }
     for (t = whole; t < fvi_round_up(n, 16); t += 8) {
-        __m256i rest = fvi_mask8(n > t ? n - t : 0);
+        __m256i rest = fvi_mask8(n > t ? (uint32_t)(n - t) : 0);
         __m256 x = power8(_mm256_sub_ps(_mm256_loadu_ps(score + t), top));
         x = _mm256_and_ps(x, _mm256_castsi256_ps(rest));
         total = _mm256_add_ps(total, x);
@@ -360,10 +418,10 @@ static void add_class(const fvi_chunk *c, fvi_token_tile *tile, uint32_t class, 
         fvi_coded_values_avx2(tile, e, FVI_SCORE_ROW, c->group, &s->coded, turned ? rotated : acc,
                               stride, base);
     } else if (class == CLASS_F16) {
-        fvi_panel_rows_f16(&(fvi_code_panel){.a = e,
+        fvi_panel_sums_f16(&(fvi_code_panel){.a = e,
                                              .a_stride = FVI_SCORE_ROW,
-                                             .rows = tile->row,
-                                             .ahead = FVI_TILE * tile->row_bytes,
+                                             .b = tile->rows,
+                                             .ahead = tile->ahead,
                                              .c = acc,
                                              .c_stride = stride,
                                              .m = c->group,
@@ -428,7 +486,11 @@ void fvi_chunk_values(fvi_chunk *c, float *acc, float *rotated, size_t stride)
         for (uint32_t left = tile.classes & ~APART; left != 0; left &= left - 1) {
             uint32_t class = (uint32_t)__builtin_ctz(left);
             fvi_token_tile rows;
-            take_class(c, &tile, class, row_stride, &rows);
+            if (tile.whole) {
+                take_whole(c, &tile, class, row_stride, &rows);
+            } else {
+                take_class(c, &tile, class, row_stride, &rows);
+            }
             add_class(c, &rows, class, c->s.score + (first - c->first), row_stride, acc, rotated,
                       stride);
         }

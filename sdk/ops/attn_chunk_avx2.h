@@ -33,7 +33,7 @@ typedef struct fvi_chunk_scratch {
     float *rows;        /* [FVI_TILE, max(dk, dv) rounded] decoded */
     float *scale, *min; /* [groups(max(dk, dv)), FVI_AFFINE_ROW] */
     float *base;        /* [2, group, groups(dv), 8]: attn_coded_avx2.h; plain, rotated */
-    uint8_t *zeros;     /* a row of codes or f16 */
+    uint8_t *together;  /* [FVI_TILE, row_bytes] codes or f16 of a tile that is no run's alone */
     fvi_coded_scratch coded;
     fvi_channel_scratch channel;
     fvi_pca_scratch pca;

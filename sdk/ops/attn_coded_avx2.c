@@ -18,36 +18,39 @@ void fvi_coded_query_avx2(const float *q, uint32_t dk, uint32_t bits, int32_t *p
         fvi_byte_query_avx2(q, dk, bits, pairs, unit, sum);
         return;
     }
-    float largest = 0;
-    for (uint32_t c = 0; c < dk; c++) {
-        largest = FVI_MAX(largest, fabsf(q[c]));
+    __m256 largest = _mm256_setzero_ps();
+    for (uint32_t c = 0; c < dk; c += 8) {
+        __m256 x = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), fvi_load8(q + c, dk - c));
+        largest = _mm256_max_ps(largest, x);
     }
-    *unit = largest / LARGEST;
-    float inverse = fvi_inverse(*unit);
-    memset(pairs, 0, fvi_groups(dk) * FVI_CODED_PAIRS * sizeof *pairs);
+    *unit = fvi_max1(largest) / LARGEST;
+    const __m256 inverse = _mm256_set1_ps(fvi_inverse(*unit));
     for (uint32_t g = 0; g < fvi_groups(dk); g++, pairs += FVI_CODED_PAIRS) {
-        uint32_t first = g * FVI_GROUP, end = FVI_MIN(dk, first + FVI_GROUP);
-        int32_t total = 0;
-        for (uint32_t c = first; c < end; c++) {
-            int32_t fixed = (int32_t)lrintf(q[c] * inverse);
-            uint32_t half = c % 2 != 0 ? (uint32_t)fixed << 16 : (uint32_t)fixed & 0xffff;
-            pairs[(c - first) / 2] = (int32_t)((uint32_t)pairs[(c - first) / 2] | half);
-            total += fixed;
+        uint32_t first = g * FVI_GROUP, n = FVI_MIN(dk - first, FVI_GROUP);
+        __m256i total = _mm256_setzero_si256();
+        for (uint32_t c = 0; c < n; c += 16) {
+            __m256 x[2];
+            fvi_load8x2(q + first + c, n - c, x);
+            __m256i left = _mm256_cvtps_epi32(_mm256_mul_ps(x[0], inverse));
+            __m256i right = _mm256_cvtps_epi32(_mm256_mul_ps(x[1], inverse));
+            _mm256_storeu_si256((void *)(pairs + c / 2), fvi_words16(left, right));
+            total = _mm256_add_epi32(total, _mm256_add_epi32(left, right));
         }
         /* of the rounded numbers: then the rounding errors meet keys, not keys less their minimum */
-        sum[g] = (float)total * *unit;
+        sum[g] = fvi_sum1(_mm256_cvtepi32_ps(total)) * *unit;
     }
 }
 
-/* 16 tokens' 16 bytes from `at` on become pairs of bytes [8], tokens 0-3 and 8-11 in the low half, 4-7 and
+/* 16 bytes each of 16 tokens, `row_bytes` apart, become pairs of bytes [8], tokens 0-3 and 8-11 in the low half, 4-7 and
  * 12-15 in the high one: unpacked they are in order. */
-FVI_INLINE void byte_pairs(const uint8_t *const *row, size_t at, size_t left, __m256i t[8])
+FVI_INLINE void byte_pairs(const uint8_t *rows, size_t row_bytes, size_t left, __m256i t[8])
 {
     static const uint8_t low[8] = {0, 1, 2, 3, 8, 9, 10, 11};
 #pragma GCC unroll 8
     for (uint32_t i = 0; i < 8; i++) {
-        t[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(fvi_load16(row[low[i]] + at, left)),
-                                       fvi_load16(row[low[i] + 4] + at, left), 1);
+        const uint8_t *row = rows + low[i] * row_bytes;
+        t[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(fvi_load16(row, left)),
+                                       fvi_load16(row + 4 * row_bytes, left), 1);
     }
     fvi_transpose8_u16(t);
 }
@@ -56,11 +59,11 @@ FVI_INLINE void byte_pairs(const uint8_t *const *row, size_t at, size_t left, __
 FVI_INLINE void key_pairs(const fvi_token_tile *tile, size_t row_bytes, int32_t *out)
 {
     size_t n_pair = (row_bytes + 1) / 2;
-    for (uint32_t t = 0; t < tile->n; t += 16) {
+    for (size_t t = 0, n = tile->n; t < n; t += 16) {
         fvi_ask_ahead(tile, t, 16, row_bytes);
         for (size_t at = 0; at < row_bytes; at += 16) {
             __m256i pairs[8];
-            byte_pairs(tile->row + t, at, row_bytes - at, pairs);
+            byte_pairs(tile->rows + t * row_bytes + at, row_bytes, row_bytes - at, pairs);
 #pragma GCC unroll 8
             for (size_t i = 0; i < 8; i++) {
                 if (at / 2 + i >= n_pair) {
@@ -115,11 +118,12 @@ FVI_INLINE void value_pairs(const fvi_token_tile *tile, size_t row_bytes, int32_
 {
     const __m256i middle = _mm256_set1_epi16(MIDDLE);
     size_t columns = fvi_round_up(row_bytes, 16);
-    for (uint32_t t = 0; t < tile->n; t += 2, out += columns) {
+    const uint8_t *row = tile->rows;
+    for (size_t t = 0, n = tile->n; t < n; t += 2, out += columns, row += 2 * row_bytes) {
         fvi_ask_ahead(tile, t, 2, row_bytes);
         for (size_t at = 0; at < row_bytes; at += 16) {
-            __m128i a = fvi_load16(tile->row[t] + at, row_bytes - at);
-            __m128i b = fvi_load16(tile->row[t + 1] + at, row_bytes - at);
+            __m128i a = fvi_load16(row + at, row_bytes - at);
+            __m128i b = fvi_load16(row + row_bytes + at, row_bytes - at);
             __m256i low = _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(a, b));
             __m256i high = _mm256_cvtepu8_epi16(_mm_unpackhi_epi8(a, b));
             _mm256_storeu_si256((void *)(out + at), _mm256_sub_epi16(low, middle));
@@ -146,7 +150,7 @@ static void weigh(const fvi_weights *w, const fvi_coded_scratch *s)
         const float *e = w->e + h * w->e_stride;
         fvi_rounding rounding = fvi_rounding_in(s->unit[h]);
         int32_t *weight = s->weight + (size_t)h * FVI_TILE / 2;
-        for (uint32_t t = 0; t < w->n; t += 16) {
+        for (size_t t = 0; t < w->n; t += 16) {
             __m256i words = fvi_round16(&rounding, fvi_weighted8(e, w->scale, t),
                                         fvi_weighted8(e, w->scale, t + 8));
             _mm256_storeu_si256((void *)(weight + t / 2), words);

@@ -20,10 +20,11 @@
 
 /* The tokens of one kind among FVI_TILE of a list. */
 typedef struct fvi_token_tile {
-    const uint8_t *row[FVI_TILE]; /* where each one's codes or f16 begin; zeros for other tokens */
-    float *scale, *min;           /* [groups, FVI_AFFINE_ROW] of codes; 0 for other tokens */
+    const uint8_t *rows; /* [FVI_TILE, row_bytes] codes or f16; zeros for other tokens */
+    float *scale, *min;  /* [groups, FVI_AFFINE_ROW] of codes; 0 for other tokens */
     uint32_t n, d, bits;
     size_t row_bytes;
+    uintptr_t ahead; /* how far behind a row what is read next lies */
 } fvi_token_tile;
 
 /* The query heads of one KV head in fixed point, for one width of codes. */
@@ -87,13 +88,35 @@ FVI_INLINE __m128i fvi_load16(const uint8_t *at, size_t left)
     return _mm_loadu_si128((const void *)part);
 }
 
-/* Asks for what the next tile has in the place of n tokens, if their rows go on there. */
-FVI_INLINE void fvi_ask_ahead(const fvi_token_tile *tile, uint32_t t, const uint32_t n,
+/* Asks for what is read next in the place of n tokens. */
+FVI_INLINE void fvi_ask_ahead(const fvi_token_tile *tile, size_t t, const size_t n,
                               size_t row_bytes)
 {
+    uintptr_t row = (uintptr_t)tile->rows + tile->ahead + t * row_bytes;
     for (size_t at = 0; at < n * row_bytes; at += 64) {
-        uintptr_t row = (uintptr_t)tile->row[t] + FVI_TILE * row_bytes + at;
-        _mm_prefetch((const char *)row, _MM_HINT_T0);
+        _mm_prefetch((const char *)(row + at), _MM_HINT_T0);
+    }
+}
+
+/* Products of one head with n tokens (rounded up to 16) become scores, or are added to them. */
+FVI_INLINE void fvi_coded_finish1(const int32_t *product, const float *scales, const float *mins,
+                                  size_t n, float units, float sums, const bool bytes,
+                                  const bool add, float *score)
+{
+    const __m256i ones = _mm256_set1_epi16(1);
+    const __m256 unit = _mm256_set1_ps(units), sum = _mm256_set1_ps(sums);
+    for (size_t first = 0; first < n; first += 16) {
+#pragma GCC unroll 2
+        for (size_t i = 0; i < 16; i += 8) {
+            const size_t t = first + i;
+            __m256i whole = _mm256_loadu_si256((const void *)(product + t));
+            whole = bytes ? _mm256_madd_epi16(whole, ones) : whole;
+            __m256 scale = _mm256_mul_ps(_mm256_loadu_ps(scales + t), unit);
+            __m256 x = _mm256_mul_ps(_mm256_cvtepi32_ps(whole), scale);
+            x = _mm256_fmadd_ps(_mm256_loadu_ps(mins + t), sum, x);
+            x = add ? _mm256_add_ps(x, _mm256_loadu_ps(score + t)) : x;
+            _mm256_storeu_ps(score + t, x);
+        }
     }
 }
 
@@ -103,21 +126,15 @@ FVI_INLINE void fvi_coded_finish(const fvi_coded_query *query, const fvi_token_t
                                  const fvi_coded_scratch *s, uint32_t g, const bool bytes,
                                  float *score, size_t stride)
 {
-    uint32_t groups = fvi_groups(tile->d), n = tile->n;
+    const size_t groups = fvi_groups(tile->d), n = tile->n;
     const float *scales = tile->scale + g * FVI_AFFINE_ROW, *mins = tile->min + g * FVI_AFFINE_ROW;
-    const __m256i ones = _mm256_set1_epi16(1);
-    for (uint32_t h = 0; h < query->group; h++, score += stride) {
+    for (size_t h = 0; h < query->group; h++, score += stride) {
         const int32_t *product = s->product + h * s->product_stride;
-        __m256 unit = _mm256_set1_ps(query->unit[h]);
-        __m256 sum = _mm256_set1_ps(query->sum[h * groups + g]);
-        for (uint32_t t = 0; t < n; t += 8) {
-            __m256i whole = _mm256_loadu_si256((const void *)(product + t));
-            whole = bytes ? _mm256_madd_epi16(whole, ones) : whole;
-            __m256 scale = _mm256_mul_ps(_mm256_loadu_ps(scales + t), unit);
-            __m256 x = _mm256_mul_ps(_mm256_cvtepi32_ps(whole), scale);
-            x = _mm256_fmadd_ps(_mm256_loadu_ps(mins + t), sum, x);
-            x = g != 0 ? _mm256_add_ps(x, _mm256_loadu_ps(score + t)) : x;
-            _mm256_storeu_ps(score + t, x);
+        float unit = query->unit[h], sum = query->sum[h * groups + g];
+        if (g == 0) {
+            fvi_coded_finish1(product, scales, mins, n, unit, sum, bytes, false, score);
+        } else {
+            fvi_coded_finish1(product, scales, mins, n, unit, sum, bytes, true, score);
         }
     }
 }
@@ -135,7 +152,8 @@ typedef struct fvi_weights {
     const float *e, *scale, *middle; /* middle: what the middle of a token's codes stands for */
     float *base;                     /* [group, base_stride], by lane: sums of e times middle */
     size_t e_stride, base_stride;
-    uint32_t n, group; /* n: rounded up to 8 */
+    size_t n; /* rounded up to 8 */
+    uint32_t group;
 } fvi_weights;
 
 /* The tile's minima become its middles. */
@@ -144,9 +162,9 @@ FVI_INLINE fvi_weights fvi_weights_of(const fvi_token_tile *tile, uint32_t g, co
 {
     const float *scale = tile->scale + (size_t)g * FVI_AFFINE_ROW;
     float *middle = tile->min + (size_t)g * FVI_AFFINE_ROW;
-    uint32_t n = (uint32_t)fvi_round_up(tile->n, 8);
+    size_t n = fvi_round_up(tile->n, 8);
     __m256 half = _mm256_set1_ps((float)(1u << (tile->bits - 1)));
-    for (uint32_t t = 0; t < n; t += 8) {
+    for (size_t t = 0; t < n; t += 8) {
         __m256 min = _mm256_loadu_ps(middle + t);
         _mm256_storeu_ps(middle + t, _mm256_fmadd_ps(_mm256_loadu_ps(scale + t), half, min));
     }
@@ -160,7 +178,7 @@ FVI_INLINE fvi_weights fvi_weights_of(const fvi_token_tile *tile, uint32_t g, co
                          .group = group};
 }
 
-FVI_INLINE __m256 fvi_weighted8(const float *e, const float *scale, uint32_t t)
+FVI_INLINE __m256 fvi_weighted8(const float *e, const float *scale, size_t t)
 {
     return _mm256_mul_ps(_mm256_loadu_ps(e + t), _mm256_loadu_ps(scale + t));
 }
@@ -175,7 +193,8 @@ FVI_INLINE fvi_weight_extent fvi_weight_extent_of(const fvi_weights *w, uint32_t
     fvi_weight_extent x;
     const float *e[4];
     __m256 middles[4];
-    const uint32_t n = w->n, last = w->group - 1;
+    const size_t n = w->n;
+    const uint32_t last = w->group - 1;
 #pragma GCC unroll 4
     for (uint32_t i = 0; i < 4; i++) { /* behind the last head comes the last one again */
         uint32_t h = FVI_MIN(head + i, last);
@@ -183,7 +202,7 @@ FVI_INLINE fvi_weight_extent fvi_weight_extent_of(const fvi_weights *w, uint32_t
         x.largest[i] = x.sum[i] = _mm256_setzero_ps();
         middles[i] = _mm256_loadu_ps(w->base + h * w->base_stride);
     }
-    for (uint32_t t = 0; t < n; t += 8) {
+    for (size_t t = 0; t < n; t += 8) {
         __m256 scale = _mm256_loadu_ps(w->scale + t), middle = _mm256_loadu_ps(w->middle + t);
 #pragma GCC unroll 4
         for (uint32_t i = 0; i < 4; i++) {

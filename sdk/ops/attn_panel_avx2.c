@@ -1,6 +1,6 @@
 /* attn_panel_avx2.c - the panels of attn_panel_avx2.h: blocks of up to 4 rows by up to 32 columns, or of up to 8 by
- * one token of f16, whose sums and what a step along k needs fit 16 registers, and of which a step makes enough
- * work to hide the latency of a multiply-add. */
+ * 8 columns or one token of f16, whose sums and what a step along k needs fit 16 registers, and of which a step makes
+ * enough work to hide the latency of a multiply-add. What is used once comes from memory as an operand. */
 #include "sdk/ops/attn_panel_avx2.h"
 #include "sdk/ops/simd_avx2.h"
 
@@ -34,15 +34,17 @@ FVI_INLINE void outer_f16(const float *a, size_t a_stride, const uint8_t *from, 
     }
 }
 
-/* C += A B, B f16 by rows. What the next tile has in their place is asked for meanwhile. */
-FVI_INLINE void block_rows_f16(const fvi_code_panel *p, uint32_t row, uint32_t column,
+/* C += A B, B f16. What the next tile has in their place is asked for meanwhile. */
+FVI_INLINE void block_sums_f16(const fvi_code_panel *p, uint32_t row, uint32_t column,
                                const uint32_t rows, const uint32_t vectors)
 {
     const float *a = (const float *)p->a + row * p->a_stride;
     float *c = (float *)p->c + row * p->c_stride + column;
-    const size_t a_stride = p->a_stride, c_stride = p->c_stride, ahead = p->ahead;
-    const uint8_t *const *from = p->rows;
-    const uint32_t n = p->k;
+    const size_t a_stride = p->a_stride, c_stride = p->c_stride;
+    const uintptr_t ahead = p->ahead;
+    const size_t row_bytes = 2 * (size_t)p->n;
+    const uint8_t *at = (const uint8_t *)p->b + 2 * (size_t)column;
+    const size_t n = p->k;
     __m256 sum[4][4];
 #pragma GCC unroll 4
     for (uint32_t r = 0; r < rows; r++) {
@@ -51,9 +53,9 @@ FVI_INLINE void block_rows_f16(const fvi_code_panel *p, uint32_t row, uint32_t c
             sum[r][v] = _mm256_loadu_ps(c + r * c_stride + 8 * v);
         }
     }
-    for (uint32_t k = 0; k < n; k++, a++) {
-        const uint8_t *at = from[k] + 2 * (size_t)column;
-        _mm_prefetch((const char *)at + ahead, _MM_HINT_T0);
+#pragma GCC unroll 4
+    for (size_t k = 0; k < n; k++, a++, at += row_bytes) {
+        _mm_prefetch((const char *)((uintptr_t)at + ahead), _MM_HINT_T0);
         outer_f16(a, a_stride, at, rows, vectors, sum);
     }
 #pragma GCC unroll 4
@@ -61,6 +63,59 @@ FVI_INLINE void block_rows_f16(const fvi_code_panel *p, uint32_t row, uint32_t c
 #pragma GCC unroll 4
         for (uint32_t v = 0; v < vectors; v++) {
             _mm256_storeu_ps(c + r * c_stride + 8 * v, sum[r][v]);
+        }
+    }
+}
+
+/* How many of the rows that are left make a block of `most` at most: all are shared out evenly among as few as
+ * there can be. */
+static uint32_t block_rows(uint32_t left, uint32_t most)
+{
+    uint32_t n_block = (left + most - 1) / most;
+    return (left + n_block - 1) / n_block;
+}
+
+#define BLOCK(rows, vectors)                                                                       \
+    static void sums_f16_##rows##_##vectors(const fvi_code_panel *p, uint32_t row,                 \
+                                            uint32_t column)                                       \
+    {                                                                                              \
+        block_sums_f16(p, row, column, rows, vectors);                                             \
+    }
+BLOCK(1, 1)
+BLOCK(1, 2)
+BLOCK(1, 4)
+BLOCK(2, 1)
+BLOCK(2, 2)
+BLOCK(2, 4)
+BLOCK(3, 1)
+BLOCK(3, 2)
+BLOCK(3, 4)
+BLOCK(4, 1)
+BLOCK(4, 2)
+BLOCK(4, 3)
+
+/* How many vectors of columns the next block takes. */
+static uint32_t block_vectors(const block_fn by_vectors[4], uint32_t left)
+{
+    uint32_t most = FVI_MIN(left, 4u);
+    while (by_vectors[most - 1] == NULL) {
+        most--;
+    }
+    return most == 3 && left == 4 ? 2 : most; /* two and two, not three and one */
+}
+
+void fvi_panel_sums_f16(const fvi_code_panel *p)
+{
+    static const block_fn blocks[4][4] = {{sums_f16_1_1, sums_f16_1_2, NULL, sums_f16_1_4},
+                                          {sums_f16_2_1, sums_f16_2_2, NULL, sums_f16_2_4},
+                                          {sums_f16_3_1, sums_f16_3_2, NULL, sums_f16_3_4},
+                                          {sums_f16_4_1, sums_f16_4_2, sums_f16_4_3, NULL}};
+    for (uint32_t row = 0, rows; row < p->m; row += rows) {
+        rows = block_rows(p->m - row, 4);
+        const block_fn *by_vectors = blocks[rows - 1];
+        for (uint32_t column = 0, vectors; column < p->n; column += 8 * vectors) {
+            vectors = block_vectors(by_vectors, (p->n - column) / 8);
+            by_vectors[vectors - 1](p, row, column);
         }
     }
 }
@@ -73,9 +128,9 @@ FVI_INLINE void dots_f16(const fvi_code_panel *p, uint32_t row, uint32_t token, 
     const uint8_t *b[4];
 #pragma GCC unroll 4
     for (uint32_t t = 0; t < tokens; t++) {
-        b[t] = p->rows[token + t];
+        b[t] = (const uint8_t *)p->b + 2 * (size_t)(token + t) * n_k;
         for (uint32_t k = 0; k < n_k; k += 32) { /* a line */
-            _mm_prefetch((const char *)(b[t] + 2 * (size_t)k + p->ahead), _MM_HINT_T0);
+            _mm_prefetch((const char *)((uintptr_t)b[t] + 2 * (size_t)k + p->ahead), _MM_HINT_T0);
         }
 #pragma GCC unroll 4
         for (uint32_t r = 0; r < rows; r++) {
@@ -128,7 +183,7 @@ FVI_INLINE void strip_f16(const fvi_code_panel *p, uint32_t row, const uint32_t 
 }
 
 /* `rows` rows of A, 5 to 8, times one row of B: what is converted serves all of them, and A comes from memory. */
-FVI_INLINE void wide_dots_f16(const float *a, const uint8_t *b, size_t ahead, const uint32_t rows,
+FVI_INLINE void wide_dots_f16(const float *a, const uint8_t *b, uintptr_t ahead, const uint32_t rows,
                               const uint32_t n_k, __m128 dots[2])
 {
     __m256 sum[8];
@@ -139,7 +194,7 @@ FVI_INLINE void wide_dots_f16(const float *a, const uint8_t *b, size_t ahead, co
 #pragma GCC unroll 8
     for (uint32_t k = 0; k < n_k; k += 8) {
         if (k % 32 == 0) { /* a line */
-            _mm_prefetch((const char *)(b + 2 * (size_t)k + ahead), _MM_HINT_T0);
+            _mm_prefetch((const char *)((uintptr_t)b + 2 * (size_t)k + ahead), _MM_HINT_T0);
         }
         __m256 y = _mm256_cvtph_ps(_mm_loadu_si128((const void *)(b + 2 * (size_t)k)));
 #pragma GCC unroll 8
@@ -156,12 +211,14 @@ FVI_INLINE void wide_strip_f16(const fvi_code_panel *p, uint32_t row, const uint
                                const uint32_t n_k)
 {
     const float *a = (const float *)p->a + (size_t)row * n_k;
+    const uint8_t *b = p->b;
     float *c = (float *)p->c + row * p->c_stride;
-    const size_t c_stride = p->c_stride, ahead = p->ahead;
+    const size_t c_stride = p->c_stride;
+    const uintptr_t ahead = p->ahead;
     const uint32_t n = (uint32_t)fvi_round_up(p->n, 4);
     __m128 dots[FVI_TILE][2];
     for (uint32_t t = 0; t < n; t++) {
-        wide_dots_f16(a, p->rows[t], ahead, rows, n_k, dots[t]);
+        wide_dots_f16(a, b + 2 * (size_t)t * n_k, ahead, rows, n_k, dots[t]);
     }
     for (uint32_t t = 0; t < n; t += 4, c += 4) {
 #pragma GCC unroll 2
@@ -174,14 +231,6 @@ FVI_INLINE void wide_strip_f16(const fvi_code_panel *p, uint32_t row, const uint
             }
         }
     }
-}
-
-/* How many of the rows that are left make a block of `most` at most: all are shared out evenly among as few as
- * there can be. */
-static uint32_t block_rows(uint32_t left, uint32_t most)
-{
-    uint32_t n_block = (left + most - 1) / most;
-    return (left + n_block - 1) / n_block;
 }
 
 FVI_INLINE void strips_f16(const fvi_code_panel *p, const uint32_t n_k)
@@ -220,114 +269,82 @@ FVI_INLINE __m256i multiply_add(__m256i sum, __m256i x, __m256i y, const uint32_
                              : _mm256_add_epi16(sum, _mm256_maddubs_epi16(x, y));
 }
 
-/* C = A B of integers. */
-FVI_INLINE void block_codes(const fvi_code_panel *p, uint32_t row, uint32_t column,
-                            const uint32_t rows, const uint32_t vectors, const uint32_t of)
+/* `rows` rows of A times `vectors` vectors of columns of B. */
+FVI_INLINE void block_codes(const int32_t *a, size_t a_stride, const int32_t *b, size_t b_stride,
+                            size_t n_k, const size_t rows, const size_t vectors, const uint32_t of,
+                            int32_t *c, size_t c_stride)
 {
-    const int32_t *a = (const int32_t *)p->a + row * p->a_stride;
-    const int32_t *b = (const int32_t *)p->b + column;
-    int32_t *c = (int32_t *)p->c + row * p->c_stride + column;
-    const size_t a_stride = p->a_stride, b_stride = p->b_stride;
-    __m256i sum[4][4];
+    __m256i sum[4][2];
 #pragma GCC unroll 4
-    for (uint32_t r = 0; r < rows; r++) {
-#pragma GCC unroll 4
-        for (uint32_t v = 0; v < vectors; v++) {
-            sum[r][v] = _mm256_setzero_si256();
-        }
+    for (size_t r = 0; r < rows; r++) {
+        sum[r][0] = sum[r][1] = _mm256_setzero_si256();
     }
-    for (uint32_t k = 0; k < p->k; k++, a++, b += b_stride) {
-        __m256i y[4];
-#pragma GCC unroll 4
-        for (uint32_t v = 0; v < vectors; v++) {
+#pragma GCC unroll 2
+    for (size_t k = 0; k < n_k; k++, a++, b += b_stride) {
+        __m256i y[2];
+#pragma GCC unroll 2
+        for (size_t v = 0; v < vectors; v++) {
             y[v] = _mm256_loadu_si256((const void *)(b + 8 * v));
         }
 #pragma GCC unroll 4
-        for (uint32_t r = 0; r < rows; r++) {
+        for (size_t r = 0; r < rows; r++) {
             __m256i x = _mm256_set1_epi32(a[r * a_stride]);
-#pragma GCC unroll 4
-            for (uint32_t v = 0; v < vectors; v++) {
+#pragma GCC unroll 2
+            for (size_t v = 0; v < vectors; v++) {
                 sum[r][v] = multiply_add(sum[r][v], x, y[v], of);
             }
         }
     }
 #pragma GCC unroll 4
-    for (uint32_t r = 0; r < rows; r++) {
-#pragma GCC unroll 4
-        for (uint32_t v = 0; v < vectors; v++) {
-            _mm256_storeu_si256((void *)(c + r * p->c_stride + 8 * v), sum[r][v]);
+    for (size_t r = 0; r < rows; r++) {
+#pragma GCC unroll 2
+        for (size_t v = 0; v < vectors; v++) {
+            _mm256_storeu_si256((void *)(c + r * c_stride + 8 * v), sum[r][v]);
         }
     }
 }
 
-FVI_INLINE void block_pairs(const fvi_code_panel *p, uint32_t row, uint32_t column,
-                            const uint32_t rows, const uint32_t vectors)
+/* `rows` rows of C = A B of integers. */
+FVI_INLINE void strip_codes(const fvi_code_panel *p, uint32_t row, const size_t rows,
+                            const uint32_t of)
 {
-    block_codes(p, row, column, rows, vectors, OF_PAIRS);
-}
-
-FVI_INLINE void block_signed(const fvi_code_panel *p, uint32_t row, uint32_t column,
-                             const uint32_t rows, const uint32_t vectors)
-{
-    block_codes(p, row, column, rows, vectors, OF_SIGNED);
-}
-
-FVI_INLINE void block_unsigned(const fvi_code_panel *p, uint32_t row, uint32_t column,
-                               const uint32_t rows, const uint32_t vectors)
-{
-    block_codes(p, row, column, rows, vectors, OF_UNSIGNED);
-}
-
-/* How many vectors of columns the next block takes. */
-static uint32_t block_vectors(const block_fn by_vectors[4], uint32_t left)
-{
-    uint32_t most = FVI_MIN(left, 4u);
-    while (by_vectors[most - 1] == NULL) {
-        most--;
+    const size_t a_stride = p->a_stride, b_stride = p->b_stride, c_stride = p->c_stride;
+    const size_t n_k = p->k, n = p->n;
+    const int32_t *a = (const int32_t *)p->a + row * a_stride, *b = p->b;
+    int32_t *c = (int32_t *)p->c + row * c_stride;
+    size_t column = 0;
+    for (; column + 16 <= n; column += 16) {
+        block_codes(a, a_stride, b + column, b_stride, n_k, rows, 2, of, c + column, c_stride);
     }
-    return most == 3 && left == 4 ? 2 : most; /* two and two, not three and one */
+    if (column < n) {
+        block_codes(a, a_stride, b + column, b_stride, n_k, rows, 1, of, c + column, c_stride);
+    }
 }
 
-static void walk(const fvi_code_panel *p, const block_fn blocks[4][4])
+FVI_INLINE void strips_codes(const fvi_code_panel *p, const uint32_t of)
 {
     for (uint32_t row = 0, rows; row < p->m; row += rows) {
         rows = block_rows(p->m - row, 4);
-        const block_fn *by_vectors = blocks[rows - 1];
-        for (uint32_t column = 0, vectors; column < p->n; column += 8 * vectors) {
-            vectors = block_vectors(by_vectors, (p->n - column) / 8);
-            by_vectors[vectors - 1](p, row, column);
+        switch (rows) {
+        case 1: strip_codes(p, row, 1, of); break;
+        case 2: strip_codes(p, row, 2, of); break;
+        case 3: strip_codes(p, row, 3, of); break;
+        default: strip_codes(p, row, 4, of); break;
         }
     }
 }
 
-#define BLOCK(name, body, rows, vectors)                                                           \
-    static void name##_##rows##_##vectors(const fvi_code_panel *p, uint32_t row, uint32_t column)  \
-    {                                                                                              \
-        body(p, row, column, rows, vectors);                                                       \
-    }
-#define ROWS(name, body, rows)                                                                     \
-    BLOCK(name, body, rows, 1)                                                                     \
-    BLOCK(name, body, rows, 2)
-/* block_4_3: four rows by three vectors, or NULL where these do not fit the registers */
-#define PANEL(name, body, block_4_3)                                                               \
-    ROWS(name, body, 1)                                                                            \
-    ROWS(name, body, 2)                                                                            \
-    ROWS(name, body, 3)                                                                            \
-    ROWS(name, body, 4)                                                                            \
-    BLOCK(name, body, 1, 4)                                                                        \
-    BLOCK(name, body, 2, 4)                                                                        \
-    BLOCK(name, body, 3, 4)                                                                        \
-    void name(const fvi_code_panel *p)                                                             \
-    {                                                                                              \
-        static const block_fn blocks[4][4] = {{name##_1_1, name##_1_2, NULL, name##_1_4},          \
-                                              {name##_2_1, name##_2_2, NULL, name##_2_4},          \
-                                              {name##_3_1, name##_3_2, NULL, name##_3_4},          \
-                                              {name##_4_1, name##_4_2, block_4_3, NULL}};          \
-        walk(p, blocks);                                                                           \
-    }
+void fvi_panel_pairs(const fvi_code_panel *p)
+{
+    strips_codes(p, OF_PAIRS);
+}
 
-BLOCK(fvi_panel_rows_f16, block_rows_f16, 4, 3)
-PANEL(fvi_panel_rows_f16, block_rows_f16, fvi_panel_rows_f16_4_3)
-PANEL(fvi_panel_pairs, block_pairs, NULL)
-PANEL(fvi_panel_signed, block_signed, NULL)
-PANEL(fvi_panel_unsigned, block_unsigned, NULL)
+void fvi_panel_signed(const fvi_code_panel *p)
+{
+    strips_codes(p, OF_SIGNED);
+}
+
+void fvi_panel_unsigned(const fvi_code_panel *p)
+{
+    strips_codes(p, OF_UNSIGNED);
+}

@@ -24,6 +24,13 @@ FVI_INLINE __m256 fvi_load8(const float *at, uint32_t n)
     return n >= 8 ? _mm256_loadu_ps(at) : _mm256_maskload_ps(at, fvi_mask8(n));
 }
 
+/* The first n of 16. */
+FVI_INLINE void fvi_load8x2(const float *at, uint32_t n, __m256 x[2])
+{
+    x[0] = fvi_load8(at, n);
+    x[1] = n > 8 ? fvi_load8(at + 8, n - 8) : _mm256_setzero_ps();
+}
+
 FVI_INLINE void fvi_store8(float *at, uint32_t n, __m256 x)
 {
     if (n >= 8) {
