@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs what is missing, builds, runs the tests. The last line is the count: "N passed, N failed".
-#   tests/run.sh         the quick lane: build/test, every test but those with the label `slow`
+#   tests/run.sh         build/test, every test but those with the label `slow`; kernels of AVX-512 emulated
 #   tests/run.sh --all   and the long lanes: slow, warnings, clang, asan, tsan, fuzz, mutants
 #   tests/run.sh LANE..  only these lanes
 # Exit status: 0 when nothing failed.
@@ -14,9 +14,9 @@ export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0:allocator_may_return_null=1
 export UBSAN_OPTIONS=print_stacktrace=1
 export TSAN_OPTIONS=ignore_noninstrumented_modules=1:halt_on_error=0:exitcode=66
 
-LANES="quick"
+LANES="quick emulated"
 case "${1-}" in
-    --all) LANES="quick slow gcc clang asan tsan fuzz mutants" ;;
+    --all) LANES="quick emulated slow gcc clang asan tsan fuzz mutants" ;;
     -*) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 2 ;;
     ?*) LANES="$*" ;;
 esac
@@ -68,6 +68,13 @@ run_ctest()
 lane_quick()
 {
     configure_build build/test && run_ctest build/test -LE slow
+}
+
+# AVX-512 on any processor with AVX2
+lane_emulated()
+{
+    configure_build build/emulated -DCMAKE_C_COMPILER=gcc -DFOVEA_EMULATE_AVX512=ON -DFOVEA_ONEDNN=OFF \
+        -DFOVEA_SERVE=OFF -DFOVEA_SAMPLES=OFF && run_ctest build/emulated -L ops
 }
 
 lane_slow()

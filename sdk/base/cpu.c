@@ -33,6 +33,11 @@ static uint32_t find_features(void)
         }
     }
 #endif
+#if defined(FVI_EMULATED_AVX512)
+    if ((features & FOVEA_CPU_AVX2) != 0) {
+        features |= FOVEA_CPU_AVX512 | FOVEA_CPU_AVX512_BF16;
+    }
+#endif
     return features;
 }
 
