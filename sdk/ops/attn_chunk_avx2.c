@@ -28,7 +28,7 @@ size_t fvi_chunk_scratch_at(fvi_chunk_scratch *s, float *at, uint32_t group, uin
     FVI_PLACE(scale, float, groups *FVI_AFFINE_ROW);
     FVI_PLACE(min, float, groups *FVI_AFFINE_ROW);
     FVI_PLACE(base, float, 2 * (size_t)group * fvi_groups(dv) * 8);
-    FVI_PLACE(together, uint8_t, FVI_TILE *d / 2);
+    FVI_PLACE(together, uint8_t, FVI_TILE * d / 2);
     FVI_PLACE(coded.tile, int32_t, fvi_coded_tile((uint32_t)d));
     FVI_PLACE(coded.product, int32_t, group * s->coded.product_stride);
     FVI_PLACE(coded.weight, int32_t, (size_t)group * FVI_TILE / 2);
@@ -176,7 +176,8 @@ static void take_whole(fvi_chunk *c, const tile_at *tile, uint32_t class, size_t
 }
 
 /* A tile with none of its tokens: zeros. */
-static void clear_tile(const fvi_chunk *c, uint32_t class, size_t stride, const fvi_token_tile *tile)
+static void clear_tile(const fvi_chunk *c, uint32_t class, size_t stride,
+                       const fvi_token_tile *tile)
 {
     const fvi_chunk_scratch *s = &c->s;
     if (class == CLASS_PLAIN) {

@@ -1,16 +1,28 @@
 /* attn_coded_avx512vnni.c - the kernels of attn_coded_avx512.h.
  *
- * A byte product adds four channels (scores) or four tokens (outputs) of unsigned codes times signed bytes
- * into each 32-bit lane. Keys are therefore laid out as [quad of channels][token], values as [quad of
- * tokens][channel]. Weights get one fixed-point unit for each kind among FVI_TILE tokens by index, so that a
+ * A byte product adds four channels (scores: unsigned codes times signed queries) or four tokens (outputs: unsigned
+ * weights times codes less their middle) into each 32-bit lane. Keys are therefore laid out as [quad of
+ * channels][token], values as [quad of tokens][channel]. Weights get one fixed-point unit for each kind among FVI_TILE tokens by index, so that a
  * token's part does not depend on the runs. */
 #include "sdk/ops/attn_coded_avx512.h"
 #include "sdk/ops/panel_avx512.h"
 #include "sdk/ops/simd_avx512.h"
 
-#define LARGEST      32512.0f /* of 16-bit fixed point whose upper byte stays below 128 after rounding */
-#define LARGEST_BYTE 255.0f
-#define MIDDLE       8 /* of 4-bit codes of values */
+#define SIGNED_WORD   32512.0f /* of 16 bits, whose upper byte stays below 128 after rounding */
+#define SIGNED_BYTE   127.0f
+#define UNSIGNED_WORD 65534.0f /* a weight may take half a unit from the one before it */
+#define UNSIGNED_BYTE 254.0f
+
+static inline uint32_t bits_of(fovea_kind kind)
+{
+    return kind == FOVEA_KIND_INT8 ? 8 : kind == FOVEA_KIND_INT4 ? 4 : 2;
+}
+
+/* What is subtracted of codes of values: it halves what the rounding of a weight is multiplied with. */
+FVI_INLINE int middle_of(const uint32_t bits)
+{
+    return 1 << (bits - 1);
+}
 
 size_t fvi_coded_scratch_at(fvi_coded_scratch *s, float *at, uint32_t group, uint32_t dk)
 {
@@ -41,22 +53,27 @@ FVI_INLINE __m512i split16(__m512 x, __m512 inverse, void *high, void *low)
     return fixed;
 }
 
-/* 1 / unit for a largest magnitude; 0 when there is nothing to scale. */
-FVI_INLINE float unit_of(float largest, float *unit)
+/* 1 / unit; 0 when there is nothing to scale. */
+FVI_INLINE float inverse_of(float unit)
 {
-    *unit = largest / LARGEST;
-    return *unit > 1e-37f ? 1.0f / *unit : 0.0f;
+    return unit > 1e-37f ? 1.0f / unit : 0.0f;
 }
 
-void fvi_coded_take_query(const float *q, uint32_t dk, int32_t *high, int32_t *low, float *unit,
-                          float *sum)
+static float largest_of(const float *q, uint32_t dk)
 {
     __m512 largest = _mm512_setzero_ps();
     for (uint32_t c = 0; c < dk; c += 16) {
         __m512 x = _mm512_maskz_loadu_ps(fvi_mask16(dk - c), q + c);
         largest = _mm512_max_ps(largest, _mm512_abs_ps(x));
     }
-    __m512 inverse = _mm512_set1_ps(unit_of(fvi_max1(largest), unit));
+    return fvi_max1(largest);
+}
+
+void fvi_coded_query_words(const float *q, uint32_t dk, int32_t *high, int32_t *low, float *unit,
+                           float *sum)
+{
+    *unit = largest_of(q, dk) / SIGNED_WORD;
+    __m512 inverse = _mm512_set1_ps(inverse_of(*unit));
     for (uint32_t g = 0; g < fvi_groups(dk); g++) {
         uint32_t end = FVI_MIN(dk, (g + 1) * FVI_GROUP);
         __m512i total = _mm512_setzero_si512();
@@ -66,6 +83,23 @@ void fvi_coded_take_query(const float *q, uint32_t dk, int32_t *high, int32_t *l
         }
         /* of the rounded numbers: then the rounding errors meet keys, not keys less their minimum */
         sum[g] = (float)_mm512_reduce_add_epi32(total) * *unit;
+    }
+}
+
+void fvi_coded_query_bytes(const float *q, uint32_t dk, int32_t *quads, float *unit, float *sum)
+{
+    *unit = largest_of(q, dk) / SIGNED_BYTE;
+    __m512 inverse = _mm512_set1_ps(inverse_of(*unit));
+    for (uint32_t g = 0; g < fvi_groups(dk); g++) {
+        uint32_t end = FVI_MIN(dk, (g + 1) * FVI_GROUP);
+        __m512i total = _mm512_setzero_si512();
+        for (uint32_t c = g * FVI_GROUP; c < end; c += 16) {
+            __m512 x = _mm512_maskz_loadu_ps(fvi_mask16(end - c), q + c);
+            __m512i fixed = _mm512_cvtps_epi32(_mm512_mul_ps(x, inverse));
+            _mm_storeu_si128((void *)(quads + c / 4), _mm512_cvtepi32_epi8(fixed));
+            total = _mm512_add_epi32(total, fixed);
+        }
+        sum[g] = (float)_mm512_reduce_add_epi32(total) * *unit; /* of the rounded ones, as above */
     }
 }
 
@@ -98,43 +132,41 @@ FVI_INLINE void quads16(const uint8_t *rows, const size_t row_bytes, uint32_t n,
     transpose4(quads);
 }
 
-/* Up to 16 tokens to tile [dk / 4, FVI_TILE]. */
-FVI_INLINE void key_quads16(const uint8_t *rows, const size_t row_bytes, uint32_t n, bool bytes,
-                            uint32_t *tile)
+/* Up to 16 tokens to tile [dk / 4, FVI_TILE]. A byte holds channels that are a share of the row apart. */
+FVI_INLINE void key_quads16(const uint8_t *rows, const size_t row_bytes, uint32_t n,
+                            const uint32_t bits, uint32_t *tile)
 {
-    const __m512i fifteen = _mm512_set1_epi8(15);
-    const size_t half = row_bytes / 4 * FVI_TILE; /* from low to high halves of 4-bit codes */
+    const __m512i mask = _mm512_set1_epi8((char)((1 << bits) - 1));
+    const size_t share = row_bytes / 4 * FVI_TILE;
     for (size_t at = 0; at < row_bytes; at += 16, tile += 4 * FVI_TILE) {
         __m512i quads[4];
         quads16(rows + at, row_bytes, n, quads);
 #pragma GCC unroll 4
         for (uint32_t i = 0; i < 4; i++) {
-            uint32_t *low = tile + i * FVI_TILE;
-            if (bytes) {
-                _mm512_storeu_si512(low, quads[i]);
-            } else {
-                _mm512_storeu_si512(low, _mm512_and_si512(quads[i], fifteen));
-                _mm512_storeu_si512(low + half,
-                                    _mm512_and_si512(_mm512_srli_epi16(quads[i], 4), fifteen));
+            uint32_t *to = tile + i * FVI_TILE;
+            if (bits == 8) {
+                _mm512_storeu_si512(to, quads[i]);
+                continue;
+            }
+#pragma GCC unroll 4
+            for (uint32_t nth = 0; nth < 8 / bits; nth++, to += share) {
+                __m512i codes = _mm512_srli_epi16(quads[i], nth * bits);
+                _mm512_storeu_si512(to, _mm512_and_si512(codes, mask));
             }
         }
     }
 }
 
 /* tile [dk / 4, FVI_TILE] of n tokens. */
-static void key_quads(const fvi_section *keys, uint32_t first, uint32_t n, uint32_t *tile)
+FVI_INLINE void key_quads(const fvi_section *keys, uint32_t first, uint32_t n, const uint32_t bits,
+                          uint32_t *tile)
 {
-    bool bytes = keys->kind == FOVEA_KIND_INT8;
     const uint8_t *rows = keys->codes + first * keys->row_bytes;
     for (uint32_t t = 0; t < n; t += 16, rows += 16 * keys->row_bytes, tile += 16) {
-        if (n - t >= 16 && keys->d == 64) {
-            if (bytes) {
-                key_quads16(rows, 64, 16, true, tile);
-            } else {
-                key_quads16(rows, 32, 16, false, tile);
-            }
+        if (n - t >= 16 && keys->d == FVI_GROUP) { /* loops of known length */
+            key_quads16(rows, FVI_GROUP * bits / 8, 16, bits, tile);
         } else {
-            key_quads16(rows, keys->row_bytes, FVI_MIN(n - t, 16u), bytes, tile);
+            key_quads16(rows, keys->row_bytes, FVI_MIN(n - t, 16u), bits, tile);
         }
     }
 }
@@ -146,16 +178,18 @@ FVI_INLINE __m512 joined(const int32_t *high, const int32_t *low)
     return _mm512_cvtepi32_ps(_mm512_add_epi32(x, _mm512_loadu_si512(low)));
 }
 
-/* One head's scores of n tokens; lanes behind n: whoever comes next has them. */
-FVI_INLINE void join_scores(const int32_t *high, size_t low_at, const float *scale,
-                            const float *min, float unit, float sum, uint32_t n, bool add,
-                            float *score)
+/* One head's scores of n tokens from products, of `words` those of units at `low_at`; lanes behind n: whoever comes
+ * next has them. */
+FVI_INLINE void finish_scores(const int32_t *product, const bool words, size_t low_at,
+                              const fvi_coded_scratch *s, float unit, float sum, uint32_t n,
+                              bool add, float *score)
 {
     __m512 units = _mm512_set1_ps(unit), sums = _mm512_set1_ps(sum);
     for (uint32_t t = 0; t < n; t += 16) {
-        __m512 x = joined(high + t, high + low_at + t);
-        x = _mm512_mul_ps(x, _mm512_mul_ps(_mm512_loadu_ps(scale + t), units));
-        x = _mm512_fmadd_ps(_mm512_loadu_ps(min + t), sums, x);
+        __m512 x = words ? joined(product + t, product + low_at + t)
+                         : _mm512_cvtepi32_ps(_mm512_loadu_si512(product + t));
+        x = _mm512_mul_ps(x, _mm512_mul_ps(_mm512_loadu_ps(s->scale + t), units));
+        x = _mm512_fmadd_ps(_mm512_loadu_ps(s->min + t), sums, x);
         if (add) {
             x = _mm512_add_ps(x, _mm512_loadu_ps(score + t));
         }
@@ -163,11 +197,17 @@ FVI_INLINE void join_scores(const int32_t *high, size_t low_at, const float *sca
     }
 }
 
-void fvi_coded_scores(const fvi_coded_query *query, const fvi_section *keys, uint32_t first,
+void fvi_coded_scores(const fvi_coded_queries *queries, const fvi_section *keys, uint32_t first,
                       uint32_t n, fvi_ahead ahead, const fvi_coded_scratch *s, float *score)
 {
-    uint32_t group = query->group, groups = keys->groups;
-    key_quads(keys, first, n, s->tile);
+    uint32_t group = queries->group, groups = keys->groups;
+    bool words = keys->kind == FOVEA_KIND_INT8;
+    const fvi_coded_query *query = words ? &queries->words : &queries->bytes;
+    switch (bits_of(keys->kind)) {
+    case 8: key_quads(keys, first, n, 8, s->tile); break;
+    case 4: key_quads(keys, first, n, 4, s->tile); break;
+    default: key_quads(keys, first, n, 2, s->tile); break;
+    }
     for (uint32_t g = 0; g < groups; g++) {
         uint32_t quad = g * FVI_GROUP / 4;
         fvi_panel dot = {.a = query->quads + quad,
@@ -176,7 +216,7 @@ void fvi_coded_scores(const fvi_coded_query *query, const fvi_section *keys, uin
                          .b_stride = FVI_TILE,
                          .c = s->product,
                          .c_stride = FVI_TILE,
-                         .m = 2 * group,
+                         .m = words ? 2 * group : group,
                          .n = (uint32_t)fvi_round_up(n, 16),
                          .k = FVI_MIN(keys->d / 4 - quad, FVI_GROUP / 4),
                          .ahead = g == 0 ? ahead.at : NULL,
@@ -184,9 +224,14 @@ void fvi_coded_scores(const fvi_coded_query *query, const fvi_section *keys, uin
         fvi_panel_int8(&dot);
         fvi_tile_affine(keys, first, n, g, s->scale, s->min);
         for (uint32_t h = 0; h < group; h++) {
-            join_scores(s->product + (size_t)h * FVI_TILE, (size_t)group * FVI_TILE, s->scale,
-                        s->min, query->unit[h], query->sum[h * groups + g], n, g != 0,
-                        score + (size_t)h * FVI_SCORE_ROW);
+            const int32_t *product = s->product + (size_t)h * FVI_TILE;
+            float unit = query->unit[h], sum = query->sum[h * groups + g];
+            float *to = score + (size_t)h * FVI_SCORE_ROW;
+            if (words) {
+                finish_scores(product, true, (size_t)group * FVI_TILE, s, unit, sum, n, g != 0, to);
+            } else {
+                finish_scores(product, false, 0, s, unit, sum, n, g != 0, to);
+            }
         }
     }
 }
@@ -200,50 +245,75 @@ FVI_INLINE __mmask64 mask64(uint32_t n)
 typedef struct row_reader {
     const uint8_t *row; /* of the first token */
     size_t row_bytes;
-    __mmask64 low, high; /* lanes in the low (or only) and in the high halves of bytes */
+    uint32_t bits;
+    bool alone; /* a row has only these 64 channels */
+    __mmask64 low,
+        high; /* of 8 and 4 bits: lanes in the low (or only) and in the high halves of bytes */
     ptrdiff_t low_at, high_at;
-    bool bytes;  /* int8 */
-    bool narrow; /* a row is 32 bytes of 4-bit codes: all 64 channels */
+    __m512i shift; /* of 2 bits: how far each lane's codes lie up in their bytes */
 } row_reader;
+
+/* 2-bit codes from channel c on; a share of the row is 16, 32 or 64 channels (fvi_avx512_widths). */
+static __m512i shifts_of(uint32_t d, uint32_t c)
+{
+    uint16_t shift[32];
+    for (uint32_t i = 0; i < 32; i++) {
+        shift[i] = (uint16_t)(2 * ((c + 2 * i) / (d / 4)));
+    }
+    return _mm512_loadu_si512(shift);
+}
 
 static row_reader reader_of(const fvi_section *s, uint32_t first, uint32_t c)
 {
-    uint32_t half = s->d / 2;
+    uint32_t half = s->d / 2, bits = bits_of(s->kind);
     row_reader r = {.row = s->codes + first * s->row_bytes,
                     .row_bytes = s->row_bytes,
+                    .bits = bits,
+                    .alone = s->d == FVI_GROUP,
                     .low = mask64(s->d - c),
                     .low_at = c,
-                    .high_at = (ptrdiff_t)c - half,
-                    .bytes = s->kind == FOVEA_KIND_INT8,
-                    .narrow = s->kind == FOVEA_KIND_INT4 && s->d == FVI_GROUP};
-    if (!r.bytes) {
+                    .high_at = (ptrdiff_t)c - half};
+    if (bits == 4) {
         __mmask64 all = r.low;
         r.low = c >= half ? 0 : mask64(half - c) & all;
         r.high = all & ~r.low;
+    } else if (bits == 2) {
+        r.shift = shifts_of(s->d, c);
     }
     return r;
 }
 
-/* 4-bit codes come less 8: halves what the rounding of a weight is multiplied with. Behind the row's end
- * lanes are not used. */
-FVI_INLINE __m512i read_row(const row_reader *r, uint32_t token, bool bytes, bool narrow)
+/* A row of 2-bit codes as often as 64 channels take of it. */
+FVI_INLINE __m512i repeated(const uint8_t *row, const size_t row_bytes)
 {
-    const __m512i fifteen = _mm512_set1_epi8(15);
-    const uint8_t *row = r->row + token * r->row_bytes;
-    if (bytes) {
-        return _mm512_maskz_loadu_epi8(r->low, row + r->low_at);
+    return row_bytes == 16   ? _mm512_broadcast_i32x4(_mm_loadu_si128((const void *)row))
+           : row_bytes == 32 ? _mm512_broadcast_i64x4(_mm256_loadu_si256((const void *)row))
+                             : _mm512_loadu_si512(row);
+}
+
+/* Codes less their middle. Behind the row's end lanes are not used. */
+FVI_INLINE __m512i read_row(const row_reader *r, uint32_t token, const uint32_t bits,
+                            const bool alone)
+{
+    const __m512i mask = _mm512_set1_epi8((char)((1 << bits) - 1));
+    const __m512i middle = _mm512_set1_epi8((char)middle_of(bits));
+    const uint8_t *row = r->row + token * (alone ? FVI_GROUP * bits / 8 : r->row_bytes);
+    __m512i x;
+    if (bits == 8) {
+        x = _mm512_maskz_loadu_epi8(r->low, row + r->low_at);
+    } else if (bits == 2) {
+        x = _mm512_srlv_epi16(repeated(row, alone ? 16 : r->row_bytes), r->shift);
+    } else if (alone) { /* the row twice, once for the low and once for the high halves */
+        x = _mm512_broadcast_i64x4(_mm256_loadu_si256((const void *)row));
+        x = _mm512_mask_srli_epi16(x, 0xffff0000u, x, 4);
+    } else {
+        uintptr_t behind =
+            (uintptr_t)row + (uintptr_t)r->high_at; /* may lie before the row, lanes off */
+        x = _mm512_maskz_loadu_epi8(r->low, row + r->low_at);
+        __m512i y = _mm512_maskz_loadu_epi8(r->high, (const void *)behind);
+        x = _mm512_or_si512(x, _mm512_srli_epi16(y, 4));
     }
-    if (narrow) { /* the row twice, once for the low and once for the high halves */
-        __m512i x = _mm512_broadcast_i64x4(_mm256_loadu_si256((const void *)row));
-        x = _mm512_and_si512(_mm512_mask_srli_epi16(x, 0xffff0000u, x, 4), fifteen);
-        return _mm512_sub_epi8(x, _mm512_set1_epi8(MIDDLE));
-    }
-    uintptr_t behind =
-        (uintptr_t)row + (uintptr_t)r->high_at; /* may lie before the row, lanes off */
-    __m512i x = _mm512_maskz_loadu_epi8(r->low, row + r->low_at);
-    __m512i y = _mm512_maskz_loadu_epi8(r->high, (const void *)behind);
-    x = _mm512_and_si512(_mm512_or_si512(x, _mm512_srli_epi16(y, 4)), fifteen);
-    return _mm512_sub_epi8(x, _mm512_set1_epi8(MIDDLE));
+    return _mm512_sub_epi8(_mm512_and_si512(x, mask), middle);
 }
 
 /* Four tokens' 64 codes to [64] quads of tokens; the channels of the four vectors are in the order
@@ -260,11 +330,21 @@ FVI_INLINE void interleave(__m512i a, __m512i b, __m512i c, __m512i d, uint32_t 
 }
 
 /* A whole tile of one piece, n a multiple of 16. */
-FVI_INLINE void take_whole(const row_reader *r, uint32_t n, uint32_t *tile, bool bytes, bool narrow)
+FVI_INLINE void take_whole(const row_reader *r, uint32_t n, const uint32_t bits, const bool alone,
+                           uint32_t *tile)
 {
     for (uint32_t t = 0; t < n; t += 4, tile += FVI_GROUP) {
-        interleave(read_row(r, t, bytes, narrow), read_row(r, t + 1, bytes, narrow),
-                   read_row(r, t + 2, bytes, narrow), read_row(r, t + 3, bytes, narrow), tile);
+        interleave(read_row(r, t, bits, alone), read_row(r, t + 1, bits, alone),
+                   read_row(r, t + 2, bits, alone), read_row(r, t + 3, bits, alone), tile);
+    }
+}
+
+static void take_tile_of(const row_reader *r, uint32_t n, uint32_t *tile)
+{
+    switch (r->bits) {
+    case 8: take_whole(r, n, 8, false, tile); break;
+    case 4: r->alone ? take_whole(r, n, 4, true, tile) : take_whole(r, n, 4, false, tile); break;
+    default: r->alone ? take_whole(r, n, 2, true, tile) : take_whole(r, n, 2, false, tile); break;
     }
 }
 
@@ -272,7 +352,10 @@ FVI_INLINE void take_whole(const row_reader *r, uint32_t n, uint32_t *tile, bool
 static void take_rows(const row_reader *r, uint32_t n, uint8_t *rows)
 {
     for (uint32_t t = 0; t < n; t++, rows += FVI_GROUP) {
-        _mm512_storeu_si512(rows, read_row(r, t, r->bytes, r->narrow));
+        __m512i row = r->bits == 8   ? read_row(r, t, 8, false)
+                      : r->bits == 4 ? read_row(r, t, 4, false)
+                                     : read_row(r, t, 2, false);
+        _mm512_storeu_si512(rows, row);
     }
 }
 
@@ -301,13 +384,7 @@ static bool take_tile(const fvi_list_view *list, fvi_piece *piece, uint32_t firs
         uint32_t at = piece->token - first;
         if (piece->n == n && n % 16 == 0) {
             fvi_tile_affine(&values, piece->first, n, g, s->scale, s->min);
-            if (r.bytes) {
-                take_whole(&r, n, s->tile, true, false);
-            } else if (r.narrow) {
-                take_whole(&r, n, s->tile, false, true);
-            } else {
-                take_whole(&r, n, s->tile, false, false);
-            }
+            take_tile_of(&r, n, s->tile);
             *piece = (fvi_piece){piece->run, piece->first + n, 0, piece->token + n};
             return true;
         }
@@ -344,37 +421,47 @@ static void find_units(const float *e, uint32_t n, uint32_t group, float levels,
     }
 }
 
-/* One head's weights of n tokens in fixed point: one byte each (narrow) or two, the 256s and the units;
- * returns `sum` with the weighted minima added, by lane. */
-FVI_INLINE __m512 weigh_head(const float *e, uint32_t n, const float *scale, const float *min,
-                             float unit, bool narrow, __m512 sum, int32_t *high, int32_t *low)
+/* One head's weights of n tokens, exponentials times scales, in bytes, or in 16 bits, split into 256s and units;
+ * returns `sum` with what minima and the codes' middles stand for added, by lane. Weights are the steps of rounded sums
+ * by lane, so that what rounding leaves of one goes on to the lane's next: small weights would all be lost, and values
+ * that are much alike would show it. */
+FVI_INLINE __m512 weigh_head(const float *e, uint32_t n, const uint32_t bits,
+                             const fvi_coded_scratch *s, float unit, __m512 sum, int32_t *high,
+                             int32_t *low)
 {
-    __m512 inverse = _mm512_set1_ps(unit > 1e-37f ? 1.0f / unit : 0.0f);
+    const __m512 inverse = _mm512_set1_ps(inverse_of(unit));
+    const __m512 middle = _mm512_set1_ps((float)middle_of(bits));
+    __m512 total = _mm512_setzero_ps();
+    __m512i whole = _mm512_setzero_si512();
     for (uint32_t t = 0; t < n; t += 16) {
-        __m512 x = _mm512_loadu_ps(e + t);
-        sum = _mm512_fmadd_ps(x, _mm512_loadu_ps(min + t), sum);
-        x = _mm512_mul_ps(x, _mm512_loadu_ps(scale + t));
-        if (narrow) {
-            __m512i fixed = _mm512_cvtps_epi32(_mm512_mul_ps(x, inverse));
-            sum = _mm512_fmadd_ps(x, _mm512_set1_ps(MIDDLE), sum);
-            _mm_storeu_si128((void *)(high + t / 4), _mm512_cvtusepi32_epi8(fixed));
+        __m512 one = _mm512_loadu_ps(e + t), scale = _mm512_loadu_ps(s->scale + t);
+        __m512 all = _mm512_fmadd_ps(scale, middle, _mm512_loadu_ps(s->min + t));
+        sum = _mm512_fmadd_ps(one, all, sum);
+        total = _mm512_fmadd_ps(_mm512_mul_ps(one, scale), inverse, total);
+        __m512i next = _mm512_cvtps_epi32(total), weight = _mm512_sub_epi32(next, whole);
+        whole = next;
+        if (bits == 8) {
+            __m512i upper = _mm512_srli_epi32(weight, 8);
+            _mm_storeu_si128((void *)(low + t / 4), _mm512_cvtepi32_epi8(weight));
+            _mm_storeu_si128((void *)(high + t / 4), _mm512_cvtepi32_epi8(upper));
         } else {
-            split16(x, inverse, high + t / 4, low + t / 4);
+            _mm_storeu_si128((void *)(high + t / 4), _mm512_cvtepi32_epi8(weight));
         }
     }
     return sum;
 }
 
-static void weigh_tile(const float *e, uint32_t n, uint32_t group, bool narrow,
+static void weigh_tile(const float *e, uint32_t n, uint32_t group, uint32_t bits,
                        const fvi_coded_scratch *s)
 {
-    find_units(e, n, group, narrow ? LARGEST_BYTE : LARGEST, s->scale, s->unit);
+    find_units(e, n, group, bits < 8 ? UNSIGNED_BYTE : UNSIGNED_WORD, s->scale, s->unit);
     for (uint32_t h = 0; h < group; h++, e += FVI_SCORE_ROW) {
         int32_t *high = s->weight + (size_t)h * FVI_TILE / 4;
         int32_t *low = high + (size_t)group * FVI_TILE / 4;
         __m512 sum = _mm512_loadu_ps(s->min_sum + h * 16);
-        sum = narrow ? weigh_head(e, n, s->scale, s->min, s->unit[h], true, sum, high, low)
-                     : weigh_head(e, n, s->scale, s->min, s->unit[h], false, sum, high, low);
+        sum = bits == 8   ? weigh_head(e, n, 8, s, s->unit[h], sum, high, low)
+              : bits == 4 ? weigh_head(e, n, 4, s, s->unit[h], sum, high, low)
+                          : weigh_head(e, n, 2, s, s->unit[h], sum, high, low);
         _mm512_storeu_ps(s->min_sum + h * 16, sum);
     }
 }
@@ -397,13 +484,13 @@ static void add_tile(uint32_t group, bool narrow, const fvi_coded_scratch *s)
 }
 
 /* Adds the weighted codes of one kind's tokens of a tile; e: the tile's exponentials, zeros behind them to
- * the next multiple of 16. Weights for 4-bit codes have one byte: it errs by 0.2 % of the largest among 64
- * tokens where the code's own step is 7 % of its range. */
+ * the next multiple of 16. */
 static void add_kind(fovea_kind kind, uint32_t n, uint32_t group, const float *e, fvi_ahead ahead,
                      const fvi_coded_scratch *s)
 {
-    bool narrow = kind == FOVEA_KIND_INT4;
-    weigh_tile(e, n, group, narrow, s);
+    uint32_t bits = bits_of(kind);
+    bool narrow = bits < 8;
+    weigh_tile(e, n, group, bits, s);
     fvi_panel sum = {.a = s->weight,
                      .a_stride = FVI_TILE / 4,
                      .b = s->tile,
@@ -415,11 +502,7 @@ static void add_kind(fovea_kind kind, uint32_t n, uint32_t group, const float *e
                      .k = (n + 3) / 4,
                      .ahead = ahead.at,
                      .ahead_bytes = ahead.n_bytes};
-    if (narrow) {
-        fvi_panel_uint8(&sum);
-    } else {
-        fvi_panel_int8(&sum);
-    }
+    fvi_panel_uint8(&sum);
     add_tile(group, narrow, s);
 }
 
@@ -428,7 +511,7 @@ void fvi_coded_values(const fvi_list_view *list, fvi_piece start, uint32_t n, ui
                       const fvi_coded_scratch *s, float *acc, size_t acc_stride)
 {
     /* kinds apart: their scales differ so much that one unit would serve the finer one badly */
-    static const fovea_kind kinds[] = {FOVEA_KIND_INT8, FOVEA_KIND_INT4};
+    static const fovea_kind kinds[] = {FOVEA_KIND_INT8, FOVEA_KIND_INT4, FOVEA_KIND_INT2};
     memset(s->rows, 0, FVI_TILE * FVI_GROUP);
     for (uint32_t g = 0; g < fvi_groups(dv); g++) {
         fvi_piece at = start;
@@ -438,6 +521,9 @@ void fvi_coded_values(const fvi_list_view *list, fvi_piece start, uint32_t n, ui
             uint32_t n_tile = FVI_MIN(FVI_TILE, n - t);
             fvi_piece piece = at;
             for (uint32_t i = 0; i < FVI_COUNT(kinds); i++) {
+                if (!fvi_coded_takes(kinds[i], dk, dv)) {
+                    continue;
+                }
                 piece = at;
                 if (take_tile(list, &piece, start.token + t, n_tile, kinds[i], dk, dv, g, s)) {
                     fvi_ahead ahead = fvi_tile_ahead(list, piece, start.token + n, dk, dv, true);

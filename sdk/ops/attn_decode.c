@@ -1,8 +1,8 @@
 /* attn_decode.c - the choice of a kernel for decode rows (attn_decode.h).
  *
- * The AVX-512 kernel multiplies codes of 8 and 4 bits per token and of 4 and 2 bits per channel, given VNNI; other
- * codes, and principal components, it would decode first, which costs more than the AVX2 kernel, that multiplies all
- * of them. */
+ * The AVX-512 kernel multiplies codes per token and those of 4 and 2 bits per channel, given VNNI; other codes
+ * (rotated ones, keys and values that lie differently), and principal components, it would decode first, which costs
+ * more than the AVX2 kernel, that multiplies all of them. */
 #include "sdk/ops/attn_decode.h"
 
 #include <fovea/engine.h>
@@ -17,7 +17,7 @@ static bool avx512_takes(const fvi_code_layout *codes, uint32_t dk, uint32_t dv,
     if (!vnni || codes->rotated || codes->k_channel != codes->v_channel) {
         return false;
     }
-    return codes->k_channel || (codes->bits >= 4 && fvi_avx512_widths(dk, dv));
+    return codes->k_channel || fvi_avx512_widths(codes->bits, dk, dv);
 }
 
 fvi_decode_kernel fvi_decode_kernel_of(const fvi_codec *codec, uint32_t dk, uint32_t dv,

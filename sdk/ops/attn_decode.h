@@ -21,10 +21,12 @@ fvi_decode_kernel fvi_decode_kernel_of(const fvi_codec *codec, uint32_t dk, uint
 /* attn_decode of the table: the lists one stretch after another that one kernel takes. */
 fovea_status fvi_cpu_attn_decode(fvi_backend *backend, const fvi_attn_decode_args *args);
 
-/* Whether AVX-512 multiplies codes per token of these widths. */
-static inline bool fvi_avx512_widths(uint32_t dk, uint32_t dv)
+/* Whether AVX-512 multiplies codes per token of so many bits and these widths: 2-bit codes where a vector of 64
+ * channels takes whole shares of rows. */
+static inline bool fvi_avx512_widths(uint32_t bits, uint32_t dk, uint32_t dv)
 {
-    return dk % 32 == 0 && dv % 16 == 0;
+    return bits == 2 ? dk % 64 == 0 && 256 % dk == 0 && dv % 64 == 0 && 256 % dv == 0
+                     : dk % 32 == 0 && dv % 16 == 0;
 }
 
 #endif

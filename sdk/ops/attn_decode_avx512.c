@@ -37,9 +37,10 @@ typedef struct decode_job {
     bool vnni;        /* codes have their own kernels here, */
     bool coded;       /* those per token too: the widths suit them */
     float *q;         /* [n_row, n_head, dk], scaled */
-    int32_t *q_quads; /* [n_row, n_kv_head, 2 * group, dk / 4] */
-    float *q_unit;    /* [n_row, n_head] */
-    float *q_sum;     /* [n_row, n_head, groups(dk)] */
+    int32_t *q_words; /* [n_row, n_kv_head, 2 * group, dk / 4] */
+    int32_t *q_bytes; /* [n_row, n_head, dk / 4] */
+    float *q_unit;    /* [2, n_row, n_head] of words and of bytes */
+    float *q_sum;     /* [2, n_row, n_head, groups(dk)] */
     float *result;    /* [part, group, 2 + dv_rounded]: max, sum, values */
     float *kept;    /* [list, group, n_chunk * FVI_CHUNK] exponentials, if there is mass to give */
     float *scratch; /* [n_worker] */
@@ -67,7 +68,7 @@ typedef struct decode_part {
     const decode_job *job;
     const fvi_list_view *list;
     const float *q; /* [group, dk] */
-    fvi_coded_query coded;
+    fvi_coded_queries coded;
     uint32_t first, n; /* tokens of the chunk */
     fvi_piece start;   /* where its first lies */
     fvi_ahead next;    /* keys that this worker will likely want after this part */
@@ -213,10 +214,14 @@ static decode_part start_part(const decode_job *job, uint32_t at, uint32_t first
                      .first = first,
                      .n = FVI_MIN(list->n_token - first, FVI_CHUNK),
                      .start = fvi_list_seek(list, first)};
-    p.coded = (fvi_coded_query){.quads = job->q_quads + 2 * head * (a->dk / 4),
-                                .unit = job->q_unit + head,
-                                .sum = job->q_sum + head * fvi_groups(a->dk),
-                                .group = job->group};
+    size_t heads = (size_t)job->n_row * a->n_head, groups = fvi_groups(a->dk), quads = a->dk / 4;
+    p.coded.group = job->group;
+    p.coded.words = (fvi_coded_query){.quads = job->q_words + 2 * head * quads,
+                                      .unit = job->q_unit + head,
+                                      .sum = job->q_sum + head * groups};
+    p.coded.bytes = (fvi_coded_query){.quads = job->q_bytes + head * quads,
+                                      .unit = job->q_unit + heads + head,
+                                      .sum = job->q_sum + (heads + head) * groups};
     scratch_layout(&p.s, job->scratch + worker * job->worker_floats, job->group, a->dk, a->dv);
     return p;
 }
@@ -336,11 +341,14 @@ static void prepare_queries(const decode_job *job)
     for (size_t i = 0; i < job->n_row * a->n_head * dk; i++) {
         job->q[i] = from[i] * a->scale;
     }
-    for (size_t head = 0; job->coded && head < (size_t)job->n_row * a->n_head; head++) {
+    size_t heads = (size_t)job->n_row * a->n_head, groups = fvi_groups(a->dk);
+    for (size_t head = 0; job->coded && head < heads; head++) {
         size_t row = head / job->group * 2 * job->group + head % job->group;
-        fvi_coded_take_query(job->q + head * dk, a->dk, job->q_quads + row * quads,
-                             job->q_quads + (row + job->group) * quads, job->q_unit + head,
-                             job->q_sum + head * fvi_groups(a->dk));
+        fvi_coded_query_words(job->q + head * dk, a->dk, job->q_words + row * quads,
+                              job->q_words + (row + job->group) * quads, job->q_unit + head,
+                              job->q_sum + head * groups);
+        fvi_coded_query_bytes(job->q + head * dk, a->dk, job->q_bytes + head * quads,
+                              job->q_unit + heads + head, job->q_sum + (heads + head) * groups);
     }
 }
 
@@ -373,9 +381,10 @@ static size_t job_layout(decode_job *job, float *at, uint32_t batch)
 #define FVI_PLACE(field, type, size)                                                               \
     (job->field = at != NULL ? (type *)(void *)(at + n) : NULL, n += fvi_round_up((size), 16))
     FVI_PLACE(q, float, heads * a->dk);
-    FVI_PLACE(q_quads, int32_t, 2 * heads * (a->dk / 4));
-    FVI_PLACE(q_unit, float, heads);
-    FVI_PLACE(q_sum, float, heads *fvi_groups(a->dk));
+    FVI_PLACE(q_words, int32_t, 2 * heads * (a->dk / 4));
+    FVI_PLACE(q_bytes, int32_t, heads * (a->dk / 4));
+    FVI_PLACE(q_unit, float, 2 * heads);
+    FVI_PLACE(q_sum, float, 2 * heads * fvi_groups(a->dk));
     FVI_PLACE(result, float, heads * job->n_chunk * (2 + job->dv_rounded));
     FVI_PLACE(scratch, float, job->worker_floats * job->n_worker);
     if (wants_mass(a)) {

@@ -183,8 +183,8 @@ FVI_INLINE void strip_f16(const fvi_code_panel *p, uint32_t row, const uint32_t 
 }
 
 /* `rows` rows of A, 5 to 8, times one row of B: what is converted serves all of them, and A comes from memory. */
-FVI_INLINE void wide_dots_f16(const float *a, const uint8_t *b, uintptr_t ahead, const uint32_t rows,
-                              const uint32_t n_k, __m128 dots[2])
+FVI_INLINE void wide_dots_f16(const float *a, const uint8_t *b, uintptr_t ahead,
+                              const uint32_t rows, const uint32_t n_k, __m128 dots[2])
 {
     __m256 sum[8];
 #pragma GCC unroll 8

@@ -192,36 +192,36 @@ FVE_INLINE __mmask16 fve_mm512_mask_cmp_ge_ps_mask(__mmask16 mask, __m512 a, __m
     return out & mask;
 }
 
-#define _mm512_maskz_loadu_ps         fve_mm512_maskz_loadu_ps
-#define _mm512_maskz_loadu_epi8       fve_mm512_maskz_loadu_epi8
-#define _mm512_maskz_loadu_epi16      fve_mm512_maskz_loadu_epi16
-#define _mm512_maskz_loadu_epi32      fve_mm512_maskz_loadu_epi32
-#define _mm256_maskz_loadu_epi16      fve_mm256_maskz_loadu_epi16
-#define _mm_maskz_loadu_ps            fve_mm_maskz_loadu_ps
-#define _mm_maskz_loadu_epi8          fve_mm_maskz_loadu_epi8
-#define _mm_maskz_loadu_epi16         fve_mm_maskz_loadu_epi16
-#define _mm512_mask_storeu_ps         fve_mm512_mask_storeu_ps
-#define _mm256_mask_storeu_epi16      fve_mm256_mask_storeu_epi16
-#define _mm_mask_storeu_ps            fve_mm_mask_storeu_ps
-#define _mm512_cvtepi32_ps            fve_mm512_cvtepi32_ps
-#define _mm512_cvtps_epi32            fve_mm512_cvtps_epi32
-#define _mm512_cvtepu8_epi32          fve_mm512_cvtepu8_epi32
-#define _mm512_cvtepu16_epi32         fve_mm512_cvtepu16_epi32
-#define _mm512_cvtepi32_epi16         fve_mm512_cvtepi32_epi16
-#define _mm512_cvtepi32_epi8          fve_mm512_cvtepi32_epi8
-#define _mm512_cvtusepi32_epi8        fve_mm512_cvtusepi32_epi8
-#define _mm512_cvtps_pd               fve_mm512_cvtps_pd
-#define _mm512_cvtpd_ps               fve_mm512_cvtpd_ps
-#define _mm512_reduce_add_pd          fve_mm512_reduce_add_pd
-#define _mm512_reduce_add_epi32       fve_mm512_reduce_add_epi32
-#define _mm512_reduce_max_ps          fve_mm512_reduce_max_ps
-#define _mm512_cvtph_ps               fve_mm512_cvtph_ps
-#define _mm512_extractf32x8_ps        fve_mm512_extractf32x8_ps
-#define _mm512_shuffle_f32x4          fve_mm512_shuffle_f32x4
-#define _mm512_srai_epi32             fve_mm512_srai_epi32
-#define _mm512_mask_srli_epi16        fve_mm512_mask_srli_epi16
-#define _mm_maskz_div_ps              fve_mm_maskz_div_ps
-#define _mm512_mask_i32gather_epi32   fve_mm512_mask_i32gather_epi32
+#define _mm512_maskz_loadu_ps       fve_mm512_maskz_loadu_ps
+#define _mm512_maskz_loadu_epi8     fve_mm512_maskz_loadu_epi8
+#define _mm512_maskz_loadu_epi16    fve_mm512_maskz_loadu_epi16
+#define _mm512_maskz_loadu_epi32    fve_mm512_maskz_loadu_epi32
+#define _mm256_maskz_loadu_epi16    fve_mm256_maskz_loadu_epi16
+#define _mm_maskz_loadu_ps          fve_mm_maskz_loadu_ps
+#define _mm_maskz_loadu_epi8        fve_mm_maskz_loadu_epi8
+#define _mm_maskz_loadu_epi16       fve_mm_maskz_loadu_epi16
+#define _mm512_mask_storeu_ps       fve_mm512_mask_storeu_ps
+#define _mm256_mask_storeu_epi16    fve_mm256_mask_storeu_epi16
+#define _mm_mask_storeu_ps          fve_mm_mask_storeu_ps
+#define _mm512_cvtepi32_ps          fve_mm512_cvtepi32_ps
+#define _mm512_cvtps_epi32          fve_mm512_cvtps_epi32
+#define _mm512_cvtepu8_epi32        fve_mm512_cvtepu8_epi32
+#define _mm512_cvtepu16_epi32       fve_mm512_cvtepu16_epi32
+#define _mm512_cvtepi32_epi16       fve_mm512_cvtepi32_epi16
+#define _mm512_cvtepi32_epi8        fve_mm512_cvtepi32_epi8
+#define _mm512_cvtusepi32_epi8      fve_mm512_cvtusepi32_epi8
+#define _mm512_cvtps_pd             fve_mm512_cvtps_pd
+#define _mm512_cvtpd_ps             fve_mm512_cvtpd_ps
+#define _mm512_reduce_add_pd        fve_mm512_reduce_add_pd
+#define _mm512_reduce_add_epi32     fve_mm512_reduce_add_epi32
+#define _mm512_reduce_max_ps        fve_mm512_reduce_max_ps
+#define _mm512_cvtph_ps             fve_mm512_cvtph_ps
+#define _mm512_extractf32x8_ps      fve_mm512_extractf32x8_ps
+#define _mm512_shuffle_f32x4        fve_mm512_shuffle_f32x4
+#define _mm512_srai_epi32           fve_mm512_srai_epi32
+#define _mm512_mask_srli_epi16      fve_mm512_mask_srli_epi16
+#define _mm_maskz_div_ps            fve_mm_maskz_div_ps
+#define _mm512_mask_i32gather_epi32 fve_mm512_mask_i32gather_epi32
 /* of the one rounding and the one comparison that are asked for */
 #undef _mm512_cvtps_ph
 #define _mm512_cvtps_ph(x, rounding) fve_mm512_cvtps_ph_nearest(x)

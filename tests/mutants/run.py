@@ -7,7 +7,8 @@ NAME.patch opens with two lines: `mechanism: what is broken` and `tests: MODULE.
 which at least one has to fail; `needs: FLAG` skips it on a CPU without that flag in /proc/cpuinfo, `lacks:
 FLAG` on one with it. Everything happens in a copy of the tree (build/mutants); the named tests must pass in
 it before anything is broken. A patch that does not apply or build is a failure too: it has to follow the
-code it breaks. The last line counts: "mutants: N killed, N alive".
+code it breaks. What needs AVX-512 is broken in a build that emulates it (tests/emulated) where the CPU has AVX2
+only. The last line counts: "mutants: N killed, N alive".
 """
 import argparse
 import pathlib
@@ -20,7 +21,8 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HERE = ROOT / "tests/mutants"
 WORK = ROOT / "build/mutants"
-SOURCE, BUILD = WORK / "source", WORK / "build"
+SOURCE = WORK / "source"
+EMULATED = ("-DFOVEA_EMULATE_AVX512=ON", "-DFOVEA_ONEDNN=OFF", "-DFOVEA_SERVE=OFF", "-DFOVEA_SAMPLES=OFF")
 
 
 class Mutant:
@@ -57,16 +59,16 @@ def run(*command, **more):
                           stdin=subprocess.DEVNULL, text=True, errors="replace", **more)
 
 
-def build(jobs, tests):
+def build(folder, jobs, tests):
     """Builds what the tests need. A test MODULE.NAME is the program NAME; scripts need everything."""
-    known = set(re.findall(r"^([\w-]+): phony$", run("ninja", "-C", BUILD, "-t", "targets", "all").stdout, re.M))
+    known = set(re.findall(r"^([\w-]+): phony$", run("ninja", "-C", folder, "-t", "targets", "all").stdout, re.M))
     targets = [test.split(".")[1] for test in tests]
-    return run("ninja", "-C", BUILD, "-j", jobs, *(targets if set(targets) <= known else ["all"]))
+    return run("ninja", "-C", folder, "-j", jobs, *(targets if set(targets) <= known else ["all"]))
 
 
-def test(tests):
+def test(folder, tests):
     pattern = "^(" + "|".join(re.escape(name) for name in tests) + ")$"
-    return run("ctest", "--test-dir", BUILD, "-R", pattern, "--no-tests=error", "--timeout", 120,
+    return run("ctest", "--test-dir", folder, "-R", pattern, "--no-tests=error", "--timeout", 120,
                "--stop-on-failure")
 
 
@@ -81,7 +83,7 @@ def fit(mutants):
     return n_stale
 
 
-def fate(mutant, jobs):
+def fate(mutant, folder, jobs):
     """(killed, what happened)"""
     before = {name: (SOURCE / name).read_bytes() for name in mutant.files if (SOURCE / name).exists()}
     applied = run("patch", "-p1", "--no-backup-if-mismatch", "-r", "-", "-d", SOURCE, "-i", mutant.path)
@@ -90,11 +92,11 @@ def fate(mutant, jobs):
             return False, "does not apply: " + applied.stdout.strip().splitlines()[-1]
         if all((SOURCE / name).read_bytes() == text for name, text in before.items()):
             return False, "changes nothing"
-        built = build(jobs, mutant.tests)
+        built = build(folder, jobs, mutant.tests)
         if built.returncode != 0:
             wrong = re.search(r"error: .*", built.stdout)
             return False, "does not build: " + (wrong.group(0) if wrong else "")
-        done = test(mutant.tests)
+        done = test(folder, mutant.tests)
         if done.returncode == 0:
             return False, "no test falls"
         fallen = re.findall(r"Test +#\d+: (\S+) [ .]*\*\*\*(\w+)", done.stdout)
@@ -102,6 +104,26 @@ def fate(mutant, jobs):
     finally:
         for name, text in before.items():
             (SOURCE / name).write_bytes(text)
+
+
+def kill(mutants, folder, arguments, jobs):
+    """How many are killed in a build of the copied tree."""
+    configured = run("cmake", "-S", SOURCE, "-B", folder, "-G", "Ninja", *arguments)
+    tests = sorted({name for mutant in mutants for name in mutant.tests})
+    whole = build(folder, jobs, tests) if configured.returncode == 0 else configured
+    sound = test(folder, tests) if whole.returncode == 0 else whole
+    if sound.returncode != 0:
+        print("\n".join(sound.stdout.splitlines()[-30:]))
+        print("the unbroken tree does not pass")
+        return 0
+    n_killed = 0
+    for mutant in mutants:
+        start = time.monotonic()
+        killed, what = fate(mutant, folder, jobs)
+        n_killed += killed
+        print(f"{'killed' if killed else 'ALIVE '}  {mutant.name:<28} {time.monotonic() - start:5.1f} s  "
+              f"{mutant.mechanism}: {what}", flush=True)
+    return n_killed
 
 
 def main():
@@ -115,35 +137,24 @@ def main():
     if asked.fit:
         return 1 if fit(mutants) > 0 or not mutants else 0
     flags = set(pathlib.Path("/proc/cpuinfo").read_text().split())
+    here, emulated = [], []
     for mutant in mutants:
-        if mutant.needs and mutant.needs not in flags:
-            print(f"skipped {mutant.name}: the CPU has no {mutant.needs}")
-        if mutant.lacks and mutant.lacks in flags:
+        if mutant.lacks in flags:
             print(f"skipped {mutant.name}: the CPU has {mutant.lacks}")
-    mutants = [mutant for mutant in mutants
-               if (not mutant.needs or mutant.needs in flags) and mutant.lacks not in flags]
-    if not mutants:
-        print("mutants: 0 killed, 1 alive")
-        return 1
+        elif not mutant.needs or mutant.needs in flags:
+            here.append(mutant)
+        elif mutant.needs.startswith("avx512") and "avx2" in flags:
+            emulated.append(mutant)
+        else:
+            print(f"skipped {mutant.name}: the CPU has no {mutant.needs}")
     copy_tree()
-    configured = run("cmake", "-S", SOURCE, "-B", BUILD, "-G", "Ninja")
-    tests = sorted({name for mutant in mutants for name in mutant.tests})
-    whole = build(asked.jobs, tests) if configured.returncode == 0 else configured
-    sound = test(tests) if whole.returncode == 0 else whole
-    if sound.returncode != 0:
-        print("\n".join(sound.stdout.splitlines()[-30:]))
-        print("the unbroken tree does not pass")
-        print(f"mutants: 0 killed, {len(mutants)} alive")
-        return 1
-    n_killed = 0
-    for mutant in mutants:
-        start = time.monotonic()
-        killed, what = fate(mutant, asked.jobs)
-        n_killed += killed
-        print(f"{'killed' if killed else 'ALIVE '}  {mutant.name:<28} {time.monotonic() - start:5.1f} s  "
-              f"{mutant.mechanism}: {what}", flush=True)
-    print(f"mutants: {n_killed} killed, {len(mutants) - n_killed} alive")
-    return 0 if n_killed == len(mutants) else 1
+    n_killed, n_all = 0, len(here) + len(emulated)
+    if here:
+        n_killed += kill(here, WORK / "build", (), asked.jobs)
+    if emulated:
+        n_killed += kill(emulated, WORK / "emulated", EMULATED, asked.jobs)
+    print(f"mutants: {n_killed} killed, {max(n_all - n_killed, n_all == 0)} alive")
+    return 0 if 0 < n_all == n_killed else 1
 
 
 if __name__ == "__main__":

@@ -143,13 +143,11 @@ static inline double tolerance_of(uint32_t kind, uint32_t features, bool bf16)
     bool mixed = kind >= FOVEA_N_KIND;
     bool is_pca = kind >= FOVEA_KIND_PCA_32;
     const fvi_code_layout *codes = mixed ? NULL : &fvi_codec_of((fovea_kind)kind)->codes;
-    bool bytes = (features & FOVEA_CPU_AVX2) != 0 && (mixed || codes->bits < 8);
-    return bf16                                    ? TOL_ATTN_BF16
-           : kind == FOVEA_KIND_F16                ? TOL_ATTN_F16
-           : !mixed && is_pca                      ? TOL_ATTN_PCA
-           : bytes                                 ? TOL_ATTN_BYTE
-           : avx512 && (mixed || codes->bits == 4) ? TOL_ATTN_INT4
-                                                   : TOL_ATTN_INT8;
+    return bf16                       ? TOL_ATTN_BF16
+           : kind == FOVEA_KIND_F16   ? TOL_ATTN_F16
+           : !mixed && is_pca         ? TOL_ATTN_PCA
+           : mixed || codes->bits < 8 ? TOL_ATTN_BYTE
+                                      : TOL_ATTN_INT8;
 }
 
 #endif
