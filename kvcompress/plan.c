@@ -445,18 +445,27 @@ fovea_status fvi_kv_plan_make(const fvi_kv_seq *seq, const fvi_recipe *recipe,
 
 /* ---- one layer ---- */
 
-/* The recipe of a layer's cap. */
+static double cap_of(const fvi_recipe *recipe, double amount, double all)
+{
+    double cap = FVI_MAX(amount * recipe->prefill_cap, recipe->prefill_least * all);
+    return FVI_MIN(cap, all);
+}
+
+/* The recipe of a layer's cap; its prefill_cap: how much more that is than the recipe asks for. */
 static fvi_recipe capped(const fvi_recipe *recipe, const fvi_kv_geom *geom, uint32_t n_token)
 {
     fvi_recipe out = *recipe;
+    double amount = recipe->amount;
     if (out.unit == FVI_BUDGET_BYTES) {
         out.unit = FVI_BUDGET_PERCENT;
-        out.amount = 100 * share_of(recipe, geom, n_token);
+        amount = 100 * share_of(recipe, geom, n_token);
     }
-    double all = out.unit == FVI_BUDGET_KEEP ? 1 : 100;
-    out.amount = FVI_MIN(out.amount * recipe->prefill_cap, all);
+    if (out.unit != FVI_BUDGET_NONE) {
+        out.amount = cap_of(recipe, amount, out.unit == FVI_BUDGET_KEEP ? 1 : 100);
+        out.prefill_cap = out.amount / amount;
+    }
     for (uint32_t m = 0; m < FOVEA_N_MODALITY; m++) {
-        out.keep[m] = FVI_MIN(out.keep[m] * recipe->prefill_cap, 1);
+        out.keep[m] = out.keep[m] > 0 ? cap_of(recipe, out.keep[m], 1) : 0;
     }
     return out;
 }

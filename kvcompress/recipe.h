@@ -41,7 +41,8 @@ typedef struct fvi_recipe {
     uint32_t n_blurred;         /* tokens of a list that are */
     const fvi_recall *recall;   /* recall=; NULL: all that is held is attended */
     uint32_t n_attend;          /* tokens of a list in a step */
-    double prefill_cap; /* a finished layer is cut to so many mean budgets (cut.h); 0: never */
+    double prefill_cap;   /* a finished layer is cut to so many mean budgets (cut.h); 0: never */
+    double prefill_least; /* and to no less than this share of it */
 } fvi_recipe;
 
 /* NULL or "" is "none". */

@@ -52,9 +52,9 @@
  *   evicted=K         with while=: what goes is kept in K (int8, int4, int2 or a -rot kind) before it is
  *                     gone, the best `blurred=N` tokens of each list (default 4 times cap=) beside those of cap=
  *   prefill.cap=F     a layer of the prompt that is through is cut at once to F times its even share of keep=
- *                     or bytes= (default 2, at least 1.25), and the plan shares the exact total out under
- *                     these caps: the prompt is never held whole. none: the plan is made only at the
- *                     end, as it is with while= and where evicted tokens are merged
+ *                     or bytes= (at least 1.25; default 2, but to no less than a fifth of the layer), and the
+ *                     plan shares the exact total out under these caps: the prompt is never held whole. none:
+ *                     the plan is made only at the end, as it is with while= and where evicted tokens are merged
  *   recall=quest, attend=N
  *                     keep everything and attend to a part while decoding: a list lies in pages of 16 tokens,
  *                     of which each step reads those whose keys may answer its queries best, first and latest
