@@ -19,15 +19,26 @@ FVI_INLINE __m256 half_of(__m256i bf16, const uint32_t half)
                                          : _mm256_unpackhi_epi16(zero, bf16));
 }
 
+/* The same of memory, with a zero that is made anew, which costs nothing: a register that keeps it is one too many for
+ * the widest tile, and a sum that is stored and loaded again at each step takes a third longer. */
+FVI_INLINE __m256 half_at(const uint8_t *at, const uint32_t half)
+{
+    __m256i zero, bf16 = _mm256_loadu_si256((const void *)at);
+    __asm__ volatile("vpxor %0, %0, %0" : "=x"(zero));
+    return _mm256_castsi256_ps(half == 0 ? _mm256_unpacklo_epi16(zero, bf16)
+                                         : _mm256_unpackhi_epi16(zero, bf16));
+}
+
 /* Half 0 or 1 of the STEP weights at `at`, of which n are there. */
-FVI_INLINE __m256 load_weights(const uint8_t *at, const bool bf16, const uint32_t half, uint32_t n)
+FVI_INLINE __m256 load_weights(const uint8_t *at, const bool bf16, const bool full,
+                               const uint32_t half, uint32_t n)
 {
     if (!bf16) {
         const float *w = (const float *)(const void *)at + 8 * half;
         return fvi_load8(w, n > 8 * half ? n - 8 * half : 0);
     }
     if (n >= STEP) {
-        return half_of(_mm256_loadu_si256((const void *)at), half);
+        return full ? half_at(at, half) : half_of(_mm256_loadu_si256((const void *)at), half);
     }
     uint16_t part[STEP] = {0};
     memcpy(part, at, n * sizeof *part);
@@ -42,12 +53,13 @@ FVI_INLINE __m256 load_x(const float *x, const bool bf16, const uint32_t half, u
 }
 
 /* One step along k, n of STEP elements. Weights of one or two columns at a time are widened: there are 16
- * registers. */
+ * registers, and the widest tile needs all of them. */
 FVI_INLINE void step(__m256 acc[FVI_TILE_ROWS][8], const float *x, size_t x_stride,
                      const uint8_t *w, const size_t offset[8], ptrdiff_t ahead, const uint32_t rows,
                      const uint32_t columns, const bool bf16, uint32_t n)
 {
     const uint32_t group = rows <= 2 ? 1 : 2;
+    const bool full = rows == FVI_TILE_ROWS;
 #pragma GCC unroll 8
     for (uint32_t first = 0; first < columns; first += group) {
 #pragma GCC unroll 2
@@ -57,13 +69,19 @@ FVI_INLINE void step(__m256 acc[FVI_TILE_ROWS][8], const float *x, size_t x_stri
 #pragma GCC unroll 2
         for (uint32_t half = 0; half < 2; half++) {
             __m256 ws[2];
+            if (full) {
+                __asm__("" : "+r"(w)); /* weights are read again for the other half, not kept */
+            }
 #pragma GCC unroll 2
             for (uint32_t c = 0; c < group; c++) {
-                ws[c] = load_weights(w + offset[first + c], bf16, half, n);
+                ws[c] = load_weights(w + offset[first + c], bf16, full, half, n);
             }
 #pragma GCC unroll 8
             for (uint32_t r = 0; r < rows; r++) {
                 __m256 xs = load_x(x + r * x_stride, bf16, half, n);
+                if (full) {
+                    __asm__("" : "+x"(xs)); /* loaded once for both columns */
+                }
 #pragma GCC unroll 2
                 for (uint32_t c = 0; c < group; c++) {
                     acc[r][first + c] = _mm256_fmadd_ps(xs, ws[c], acc[r][first + c]);
