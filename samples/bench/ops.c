@@ -237,39 +237,60 @@ static fovea_status run_attn_prefill(void *arg, double *seconds)
     return backend->ops.attn_prefill(backend, &args);
 }
 
-static fovea_status bench_attn_decode(bench *self)
+/* The attention of decode rows over one kind. */
+typedef struct kind_case {
+    attention attention;
+    const fvi_codec *codec;
+    char what[64];
+} kind_case;
+
+static fovea_status start_kind(bench *self, const fvi_codec *codec, kind_case *own, bench_case *out)
 {
     const bench_shape *s = self->options->shape;
     uint32_t depth = self->options->depth;
-    double seconds_f16 = 0;
-    for (uint32_t i = 0; fvi_codec_at(i) != NULL; i++) {
-        const fvi_codec *codec = fvi_codec_at(i);
-        attention a;
-        bench_result result;
-        char what[64];
-        if (!bench_wants(self, codec)) {
-            continue;
-        }
-        FVI_TRY(make_attention(self, codec, depth, s->n_layer, 1, &a));
-        snprintf(what, sizeof what, "%s %s, depth %u", s->name, codec->name, depth);
-        bench_case c = {.measure = "attn_decode",
-                        .what = what,
+    size_t list_bytes = fvi_codec_bytes(codec, depth, s->head_dim, s->head_dim);
+    own->codec = codec;
+    FVI_TRY(make_attention(self, codec, depth, s->n_layer, 1, &own->attention));
+    snprintf(own->what, sizeof own->what, "%s %s, depth %u", s->name, codec->name, depth);
+    *out = (bench_case){.measure = "attn_decode",
+                        .what = own->what,
                         .units = 1,
                         .run = run_attn_decode,
-                        .arg = &a,
-                        .bytes = (double)a.n_list *
-                                 (double)fvi_codec_bytes(codec, depth, s->head_dim, s->head_dim)};
-        fovea_status status = bench_measure(self, &c, &result);
-        free_attention(&a);
-        FVI_TRY(status);
-        if (codec->kind == FOVEA_KIND_F16) {
-            seconds_f16 = result.seconds;
-        } else if (seconds_f16 > 0) {
-            snprintf(what, sizeof what, "%s over f16, depth %u", codec->name, depth);
-            bench_ratio(self, "attn_decode", what, seconds_f16 / result.seconds);
+                        .arg = &own->attention,
+                        .bytes = (double)own->attention.n_list * (double)list_bytes};
+    return FOVEA_OK;
+}
+
+/* All kinds in turn, f16 first, so that ratios to it are of the same moments. */
+static fovea_status bench_attn_decode(bench *self)
+{
+    kind_case kinds[FOVEA_N_KIND];
+    bench_case cases[FOVEA_N_KIND];
+    bench_result results[FOVEA_N_KIND];
+    const fvi_codec *f16 = fvi_codec_of(FOVEA_KIND_F16);
+    uint32_t n = 0;
+    fovea_status status = FOVEA_OK;
+    if (bench_wants(self, f16)) {
+        status = start_kind(self, f16, &kinds[0], &cases[0]);
+        n += status == FOVEA_OK;
+    }
+    for (uint32_t i = 0; fvi_codec_at(i) != NULL && status == FOVEA_OK; i++) {
+        if (fvi_codec_at(i) != f16 && bench_wants(self, fvi_codec_at(i))) {
+            status = start_kind(self, fvi_codec_at(i), &kinds[n], &cases[n]);
+            n += status == FOVEA_OK;
         }
     }
-    return FOVEA_OK;
+    status = status == FOVEA_OK ? bench_measure_all(self, cases, n, results) : status;
+    for (uint32_t i = 1; i < n && status == FOVEA_OK && kinds[0].codec == f16; i++) {
+        char what[64];
+        snprintf(what, sizeof what, "%s over f16, depth %u", kinds[i].codec->name,
+                 self->options->depth);
+        bench_ratio(self, "attn_decode", what, results[i].faster);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        free_attention(&kinds[i].attention);
+    }
+    return status;
 }
 
 static fovea_status bench_attn_prefill(bench *self)
