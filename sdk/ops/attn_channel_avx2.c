@@ -82,24 +82,40 @@ FVI_INLINE void store_factors(__m128i bytes, uint32_t bits, int32_t *factor)
     _mm_storeu_si128((void *)factor, _mm_shuffle_epi8(bytes, bits == 4 ? of4 : of2));
 }
 
+/* Of queries times scales the largest, and the sums by lane; sums of queries times middles. */
+typedef struct query_sums {
+    __m256 largest, all, base;
+} query_sums;
+
+FVI_INLINE void add_queries(query_sums *sums, __m256 x, const float *scale, const float *middle)
+{
+    __m256 y = _mm256_mul_ps(x, _mm256_loadu_ps(scale));
+    y = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), y);
+    sums->base = _mm256_fmadd_ps(x, _mm256_loadu_ps(middle), sums->base);
+    sums->largest = _mm256_max_ps(sums->largest, y);
+    sums->all = _mm256_add_ps(sums->all, y);
+}
+
 /* The unit of one head's queries times scales; base: queries times middles. */
-static float query_unit(const float *q, uint32_t d, uint32_t bits, const fvi_channel_scratch *s,
+static float query_unit(const float *q, size_t d, uint32_t bits, const fvi_channel_scratch *s,
                         float *base)
 {
-    __m256 largest = _mm256_setzero_ps(), all = largest, sum = largest;
-    for (uint32_t c = 0; c < d; c += 8) {
-        __m256 x = fvi_load8(q + c, d - c), y = _mm256_mul_ps(x, _mm256_loadu_ps(s->scale + c));
-        y = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), y);
-        sum = _mm256_fmadd_ps(x, _mm256_loadu_ps(s->middle + c), sum);
-        largest = _mm256_max_ps(largest, y);
-        all = _mm256_add_ps(all, y);
+    const __m256 zero = _mm256_setzero_ps();
+    const float *scale = s->scale, *middle = s->middle;
+    query_sums sums = {zero, zero, zero};
+    size_t c = 0;
+    for (; c + 8 <= d; c += 8) {
+        add_queries(&sums, _mm256_loadu_ps(q + c), scale + c, middle + c);
     }
-    *base = fvi_sum1(sum);
+    if (c < d) {
+        add_queries(&sums, fvi_load8(q + c, (uint32_t)(d - c)), scale + c, middle + c);
+    }
+    *base = fvi_sum1(sums.base);
     /* a sum of products takes every other channel */
-    __m128 half = _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
+    __m128 half = _mm_add_ps(_mm256_castps256_ps128(sums.all), _mm256_extractf128_ps(sums.all, 1));
     half = _mm_add_ps(half, _mm_movehl_ps(half, half));
     float most = FVI_MAX(_mm_cvtss_f32(half), _mm_cvtss_f32(_mm_movehdup_ps(half)));
-    return fvi_signed_unit(fvi_max1(largest), most, (d + 1) / 2, bits);
+    return fvi_signed_unit(fvi_max1(sums.largest), most, (uint32_t)(d + 1) / 2, bits);
 }
 
 /* Queries times scales in units. base: what does not depend on codes, so that the rounding errors meet codes less
@@ -128,6 +144,27 @@ static void take_queries(const float *q, uint32_t group, uint32_t d, uint32_t bi
     }
 }
 
+/* Eight sums of products, whose halves belong together. */
+FVI_INLINE __m256 products8(const int32_t *product)
+{
+    __m256i halves = _mm256_loadu_si256((const void *)product);
+    return _mm256_cvtepi32_ps(_mm256_madd_epi16(halves, _mm256_set1_epi16(1)));
+}
+
+/* One head's scores of n tokens; nothing behind them is written. */
+static void finish_scores(const int32_t *product, size_t n, float units, float bases, float *score)
+{
+    const __m256 unit = _mm256_set1_ps(units), base = _mm256_set1_ps(bases);
+    size_t t = 0;
+    for (; t + 8 <= n; t += 8) {
+        _mm256_storeu_ps(score + t, _mm256_fmadd_ps(products8(product + t), unit, base));
+    }
+    if (t < n) {
+        fvi_store8(score + t, (uint32_t)(n - t),
+                   _mm256_fmadd_ps(products8(product + t), unit, base));
+    }
+}
+
 void fvi_channel_scores_avx2(const float *q, uint32_t group, const fvi_section *keys,
                              uint32_t first, uint32_t n, const fvi_coded_scratch *coded,
                              const fvi_channel_scratch *s, float *score, size_t stride)
@@ -135,7 +172,6 @@ void fvi_channel_scores_avx2(const float *q, uint32_t group, const fvi_section *
     uint32_t bits = keys->run->codec->codes.bits, per = 32 / bits;
     uint32_t n_word = (keys->d + per - 1) / per;
     float middle = 0.5f * (float)((1u << bits) - 1);
-    const __m256i ones = _mm256_set1_epi16(1);
     uint32_t nth = fvi_channel_group_of(keys->run->capacity, first);
     for (uint32_t end = first + n; first < end; nth++) {
         fvi_channel_part p = fvi_channel_part_of(keys, nth, first, end);
@@ -145,12 +181,7 @@ void fvi_channel_scores_avx2(const float *q, uint32_t group, const fvi_section *
         multiply(keys, group, words, p.group_n, p.n, n_word, coded, s);
         for (uint32_t h = 0; h < group; h++) {
             const int32_t *product = coded->product + h * coded->product_stride;
-            __m256 unit = _mm256_set1_ps(coded->unit[h]), base = _mm256_set1_ps(s->base[h]);
-            for (uint32_t t = 0; t < p.n; t += 8) {
-                __m256i halves = _mm256_loadu_si256((const void *)(product + t));
-                __m256 x = _mm256_cvtepi32_ps(_mm256_madd_epi16(halves, ones));
-                fvi_store8(score + h * stride + t, p.n - t, _mm256_fmadd_ps(x, unit, base));
-            }
+            finish_scores(product, p.n, coded->unit[h], s->base[h], score + h * stride);
         }
         score += p.n;
         first += p.n;
@@ -166,11 +197,20 @@ static void weight_units(const float *e, size_t e_stride, uint32_t heads, uint32
         largest[h] = all[h] = _mm256_setzero_ps();
     }
     for (uint32_t h = 0; h < heads; h++, e += e_stride) {
-        for (uint32_t t = 0; t < n; t += 8) {
-            __m256 x = fvi_load8(e + t, n - t);
-            largest[h] = _mm256_max_ps(largest[h], x);
-            all[h] = _mm256_add_ps(all[h], x);
+        __m256 top = largest[h], sum = top;
+        size_t t = 0;
+        for (; t + 8 <= n; t += 8) {
+            __m256 x = _mm256_loadu_ps(e + t);
+            top = _mm256_max_ps(top, x);
+            sum = _mm256_add_ps(sum, x);
         }
+        if (t < n) {
+            __m256 x = fvi_load8(e + t, (uint32_t)(n - t));
+            top = _mm256_max_ps(top, x);
+            sum = _mm256_add_ps(sum, x);
+        }
+        largest[h] = top;
+        all[h] = sum;
     }
     /* a sum of products takes every other token */
     const __m256 zero = _mm256_setzero_ps();
@@ -216,13 +256,31 @@ static void take_weights(const float *e, size_t e_stride, uint32_t group, uint32
     }
 }
 
+/* One head's d channels of a group of tokens: products, and what the middles stand for. */
+static void add_values(const int32_t *product, size_t d, float units, float sums,
+                       const fvi_channel_scratch *s, float *acc)
+{
+    const __m256 unit = _mm256_set1_ps(units), sum = _mm256_set1_ps(sums);
+    const float *scale = s->scale, *middle = s->middle;
+    for (size_t c = 0; c < d; c += 8) {
+        __m256 x = _mm256_mul_ps(products8(product + c), unit);
+        x = _mm256_mul_ps(x, _mm256_loadu_ps(scale + c));
+        x = _mm256_fmadd_ps(sum, _mm256_loadu_ps(middle + c), x);
+        if (c + 8 <= d) {
+            _mm256_storeu_ps(acc + c, _mm256_add_ps(_mm256_loadu_ps(acc + c), x));
+        } else {
+            uint32_t n = (uint32_t)(d - c);
+            fvi_store8(acc + c, n, _mm256_add_ps(fvi_load8(acc + c, n), x));
+        }
+    }
+}
+
 void fvi_channel_values_avx2(const float *e, size_t e_stride, uint32_t group,
                              const fvi_section *values, uint32_t first, uint32_t n,
                              const fvi_coded_scratch *coded, const fvi_channel_scratch *s,
                              float *acc, size_t acc_stride)
 {
     uint32_t d = values->d, bits = values->run->codec->codes.bits, per = 32 / bits;
-    const __m256i ones = _mm256_set1_epi16(1);
     uint32_t nth = fvi_channel_group_of(values->run->capacity, first);
     for (uint32_t end = first + n; first < end; nth++) {
         fvi_channel_part p = fvi_channel_part_of(values, nth, first, end);
@@ -233,15 +291,7 @@ void fvi_channel_values_avx2(const float *e, size_t e_stride, uint32_t group,
         multiply(values, group, values->codes + row * d * 4, d, d, n_word, coded, s);
         for (uint32_t h = 0; h < group; h++) {
             const int32_t *product = coded->product + h * coded->product_stride;
-            __m256 unit = _mm256_set1_ps(coded->unit[h]), sum = _mm256_set1_ps(s->base[h]);
-            float *to = acc + h * acc_stride;
-            for (uint32_t c = 0; c < d; c += 8) {
-                __m256i halves = _mm256_loadu_si256((const void *)(product + c));
-                __m256 x = _mm256_cvtepi32_ps(_mm256_madd_epi16(halves, ones));
-                x = _mm256_mul_ps(_mm256_mul_ps(x, unit), _mm256_loadu_ps(s->scale + c));
-                x = _mm256_fmadd_ps(sum, _mm256_loadu_ps(s->middle + c), x);
-                fvi_store8(to + c, d - c, _mm256_add_ps(fvi_load8(to + c, d - c), x));
-            }
+            add_values(product, d, coded->unit[h], s->base[h], s, acc + h * acc_stride);
         }
         e += p.n;
         first += p.n;
