@@ -99,7 +99,7 @@ def fate(mutant, folder, jobs):
         done = test(folder, mutant.tests)
         if done.returncode == 0:
             return False, "no test falls"
-        fallen = re.findall(r"Test +#\d+: (\S+) [ .]*\*\*\*(\w+)", done.stdout)
+        fallen = re.findall(r"Test +#\d+: (\S+) [ .]*(?:Subprocess aborted)?\*\*\*(\w+)", done.stdout)
         return bool(fallen), ", ".join(name for name, _ in fallen) or "no test ran"
     finally:
         for name, text in before.items():
