@@ -145,15 +145,17 @@ static fvi_token_tile class_tile(const fvi_chunk *c, const tile_at *tile, uint32
     return out;
 }
 
-/* How far behind the tile's rows what is read next lies: the next tile, or behind the last one of the keys the first
- * one of the values. */
+/* How far behind the tile's rows what is read next lies: the next tile, behind the last one of the keys the first one of
+ * the values, behind that the next chunk's keys. */
 static uintptr_t ahead_of(fvi_chunk *c, const tile_at *tile, const fvi_token_tile *rows)
 {
-    if (tile->values || tile->first + tile->n < c->first + c->n) {
-        return FVI_TILE * rows->row_bytes;
+    const uint8_t *next = c->next;
+    if (tile->first + tile->n == c->first + c->n && !tile->values) {
+        const fvi_section *values = section_at(c, c->start.run, true);
+        next = values->codes + c->start.first * values->row_bytes;
     }
-    const fvi_section *values = section_at(c, c->start.run, true);
-    return (uintptr_t)values->codes + c->start.first * values->row_bytes - (uintptr_t)rows->rows;
+    bool is_last = tile->first + tile->n == c->first + c->n && next != NULL;
+    return is_last ? (uintptr_t)next - (uintptr_t)rows->rows : FVI_TILE * rows->row_bytes;
 }
 
 /* Takes a tile that is a run's alone, as it lies there. */

@@ -46,6 +46,7 @@ typedef struct fvi_chunk {
     uint32_t group, dk, dv;
     uint32_t first, n;      /* tokens */
     fvi_piece start;        /* where its first lies */
+    const uint8_t *next;    /* keys that are read behind the chunk, or NULL: not known */
     fvi_section section[2]; /* keys and values of the run that was looked at last; zero at first */
     fvi_chunk_scratch s;
 } fvi_chunk;

@@ -39,6 +39,23 @@ static size_t table_at(const decode_job *job, uint32_t index, size_t each)
     return (size_t)index * job->n_row * job->args->n_head * each;
 }
 
+/* The first keys of a part; NULL: there is none. */
+static const uint8_t *part_keys(const decode_job *job, uint32_t part)
+{
+    const fvi_attn_decode_args *a = job->args;
+    uint32_t at = part / job->n_chunk, first = part % job->n_chunk * FVI_CHUNK;
+    if (at >= job->n_row * a->n_kv_head) {
+        return NULL;
+    }
+    const fvi_list_view *list = &a->lists[(size_t)job->first_row * a->n_kv_head + at];
+    if (first >= list->n_token) {
+        return NULL;
+    }
+    fvi_piece piece = fvi_list_seek(list, first);
+    fvi_section keys = fvi_section_of(piece.run, a->dk, a->dv, false);
+    return keys.codes != NULL ? keys.codes + piece.first * keys.row_bytes : NULL;
+}
+
 static void chunk_part(void *arg, uint32_t part, uint32_t worker)
 {
     const decode_job *job = arg;
@@ -56,7 +73,9 @@ static void chunk_part(void *arg, uint32_t part, uint32_t worker)
                        .dv = a->dv,
                        .first = first,
                        .n = FVI_MIN(list->n_token - first, FVI_CHUNK),
-                       .start = fvi_list_seek(list, first)};
+                       .start = fvi_list_seek(list, first),
+                       /* workers take turns as long as nobody disturbs */
+                       .next = part_keys(job, part + job->n_worker)};
     for (uint32_t i = 0; i < FVI_N_CODED && job->coded >> i != 0; i++) {
         chunk.coded[i] =
             (fvi_coded_query){.pairs = job->pairs + table_at(job, i, groups * FVI_CODED_PAIRS) +
