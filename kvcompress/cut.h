@@ -1,9 +1,8 @@
 /* cut.h - a finished layer of a prompt that is still prefilled is cut to a cap at once, so that the whole
  * prompt never lies in memory as it is.
  *
- * The cap of a layer is its even share of the budget, prefill.cap= times (recipe.h), and a fifth of the layer unless
- * that is given: a plan of that layer
- * alone (fvi_kv_plan_layer) keeps what the final plan could ask for and somewhat more. The final plan shares
+ * The cap of a layer is its even share of the budget, prefill.cap= times (recipe.h), and a fifth of the layer at
+ * least unless that is given: a plan of that layer alone (fvi_kv_plan_layer) keeps what the final plan could ask for and somewhat more. The final plan shares
  * the exact total out under these caps, so it takes tokens away or steps down in precision, never the other
  * way. A budget that chooses kinds by itself chooses those for the bytes of the cap: codes of codes are nearly as good
  * as codes of the rows where the first ones are much finer. (Tried: keeping the directions of the cut's components

@@ -1,6 +1,6 @@
-/* attn_panel_avx2.c - the panels of attn_panel_avx2.h: blocks of up to 4 rows by up to 32 columns, or of up to 8 by
- * 8 columns or one token of f16, whose sums and what a step along k needs fit 16 registers, and of which a step makes
- * enough work to hide the latency of a multiply-add. What is used once comes from memory as an operand. */
+/* attn_panel_avx2.c - the panels of attn_panel_avx2.h: blocks of f16 of up to 4 rows by up to 32 columns, or of up to 8 by
+ * one token, and blocks of codes of up to 4 by 16, whose sums and what a step along k needs fit 16 registers, and of
+ * which a step makes enough work to hide the latency of a multiply-add. */
 #include "sdk/ops/attn_panel_avx2.h"
 #include "sdk/ops/simd_avx2.h"
 

@@ -143,11 +143,14 @@ static inline double tolerance_of(uint32_t kind, uint32_t features, bool bf16)
     bool mixed = kind >= FOVEA_N_KIND;
     bool is_pca = kind >= FOVEA_KIND_PCA_32;
     const fvi_code_layout *codes = mixed ? NULL : &fvi_codec_of((fovea_kind)kind)->codes;
-    return bf16                       ? TOL_ATTN_BF16
-           : kind == FOVEA_KIND_F16   ? TOL_ATTN_F16
-           : !mixed && is_pca         ? TOL_ATTN_PCA
-           : mixed || codes->bits < 8 ? TOL_ATTN_BYTE
-                                      : TOL_ATTN_INT8;
+    bool avx2 = (features & FOVEA_CPU_AVX2) != 0, vnni = (features & FOVEA_CPU_AVX512_BF16) != 0;
+    /* queries of one byte; of AVX-512 alone rotated codes are decoded, and without VNNI all are */
+    bool bytes = (avx2 || vnni) && (mixed || (codes->bits < 8 && (avx2 || !codes->rotated)));
+    return bf16                     ? TOL_ATTN_BF16
+           : kind == FOVEA_KIND_F16 ? TOL_ATTN_F16
+           : !mixed && is_pca       ? TOL_ATTN_PCA
+           : bytes                  ? TOL_ATTN_BYTE
+                                    : TOL_ATTN_INT8;
 }
 
 #endif

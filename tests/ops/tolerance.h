@@ -14,11 +14,11 @@
 /* Queries and weights in 16-bit fixed point of unit u = largest / L against the codes: each is off by u / 2 at
  * most, evenly spread, so by u / sqrt(12) in the mean.
  *   scores: u_q |k|_1 / 2 at worst, u_q |k|_2 / sqrt(12) in the mean: 3e-5 for 64 normal channels
- *   outputs: per 64 tokens u_w sqrt(64 / 12) times the codes' size, u_w = max(e s) / L, over sum(e). AVX-512, codes
- *   from 0 on (139 in the mean, 255 s the range R of a row, L = 32512): 3.9e-5 R, so 1.9e-4 for R = 5 where one
- *   token takes nearly all; at worst 64 R / 2 L = 1e-3 R. AVX2 (codes less 128, 54 in the mean, L = 32766, and a
- *   weight takes what rounding left of the one before, sqrt(2) times as much): 2.1e-5 R
- * Tests allow TOL times 2: twice the mean in the case that AVX-512 likes least; 5e-5 was half of it. */
+ *   outputs: per 64 tokens u_w sqrt(64 / 12) times the codes' size, u_w = max(e s) / L, over sum(e). Codes less 128 are
+ *   54 in the mean, 255 s is the range R of a row, and a weight takes what rounding left of the one before, sqrt(2)
+ *   times as much: 2.1e-5 R with AVX2 (L = 32766), half of it with AVX-512 (L = 65534), so 1e-4 for R = 5 where one
+ *   token takes nearly all
+ * Tests allow TOL times 2. */
 #define TOL_ATTN_INT8 6e-5
 #define TOL_ATTN_PCA  2e-5 /* f32 sums along directions, then channels */
 /* Codes of 4 and 2 bits: queries and weights in one byte. A score is off by u_q |k|_2 / sqrt(12) in the mean, 6e-3 for
