@@ -162,7 +162,7 @@ fovea_status fvi_kv_cut_layer(fvi_kv_seq *seq, const fvi_recipe *recipe, const f
     if (plan == NULL) {
         return FOVEA_OK;
     }
-    void *scratch = fvi_alloc(seq->alloc, fvi_kv_rewrite_bytes(seq->geom, plan->n_token));
+    void *scratch = fvi_alloc(seq->alloc, fvi_kv_rewrite_bytes(seq->pool, seq->geom, plan->n_token));
     fovea_status status = FOVEA_ERR_NOMEM;
     if (scratch != NULL) {
         status = seal(seq, layer, plan, scratch, &turn->cut->layers[layer]);

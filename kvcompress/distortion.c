@@ -3,7 +3,7 @@
  * The relative error of a kind in a list: e^2 = |v - v'|^2 / |v|^2 + KEY_WEIGHT |k - k'|^2 / |k - mean k|^2,
  * summed over FVI_DISTORTION_ROWS rows of the turn's vision tokens (all tokens without any). Keys are
  * compared with their spread, since what all keys share cancels in the softmax. Kinds that are fitted
- * to rows are fitted to those in the middle and tried on a sample of these. */
+ * to rows are fitted to those in the middle and tried on a sample of these. Lists are shared out among workers. */
 #include "kvcompress/distortion.h"
 
 #include "kvcompress/codecs.h"
@@ -143,14 +143,21 @@ static double error_of(const fvi_codec *codec, const fvi_kv_shape *shape, const 
     return e < 1.0 ? e : 1.0;
 }
 
+/* A list that lies as it was written, and where its errors go. */
+typedef struct measured_list {
+    fvi_kv_rows rows; /* its first */
+    double *out;      /* [FOVEA_N_KIND] by codec */
+} measured_list;
+
 /* What the errors of a kind are measured with. */
 typedef struct measuring {
     const uint8_t *modality;
     uint32_t n_token, n_candidate, stride;
     float rope_base; /* of the geometry */
     const fvi_codec *const *codecs;
-    uint32_t n_codec;
-    sample sample;
+    uint32_t n_codec, n_list, n_worker;
+    measured_list *lists; /* [n_list] */
+    sample *samples;      /* [n_worker] */
 } measuring;
 
 /* Candidates of a list, first..first+n-1 of them. */
@@ -240,10 +247,9 @@ static void fit_window(const measuring *self, const fvi_kv_rows *rows, window w,
 }
 
 /* The errors of the kinds that are fitted, of a list whose rows begin at `rows`. */
-static void measure_fitted(measuring *self, const fvi_kv_rows *rows, double *out)
+static void measure_fitted(const measuring *self, const fvi_kv_rows *rows, sample *s, double *out)
 {
     const fvi_kv_shape *shape = &rows->shape;
-    sample *s = &self->sample;
     fvi_row_fit fit;
     window fitted = {.n = 0}; /* what the fit is of */
     for (uint32_t c = 0; c < self->n_codec; c++) {
@@ -265,25 +271,33 @@ static void measure_fitted(measuring *self, const fvi_kv_rows *rows, double *out
     }
 }
 
-/* A layer that lies as it was written. */
-static void measure_layer(const fvi_kv_seq *seq, uint32_t layer, measuring *self, double *out)
+static void list_part(void *arg, uint32_t nth, uint32_t worker)
+{
+    const measuring *self = arg;
+    const measured_list *list = &self->lists[nth];
+    const fvi_kv_shape *shape = &list->rows.shape;
+    sample *s = &self->samples[worker];
+    walk rows = {.rows = list->rows};
+    next_rows(self, middle_of(self), self->stride, &rows, s);
+    for (uint32_t c = 0; c < self->n_codec; c++) {
+        if (window_of(self->codecs[c], self->n_candidate, shape).n == 0) {
+            list->out[c] = error_of(self->codecs[c], shape, s, s->n, 0);
+        }
+    }
+    measure_fitted(self, &list->rows, s, list->out);
+}
+
+/* The lists of a layer that lies as it was written are to be measured too. */
+static void add_layer(const fvi_kv_seq *seq, uint32_t layer, measuring *self, double *out)
 {
     fvi_kv_block *block = &seq->blocks[seq->n_block - 1];
     fvi_kv_shape base = fvi_kv_block_shape(seq->geom, block, layer, 0);
     fvi_kv_cursor at = fvi_kv_block_start(seq->pool, seq->geom, block, layer);
     for (uint32_t head = 0; head < seq->geom->layers[layer].n_kv_head; head++) {
-        double *own = out + (size_t)head * FOVEA_N_KIND;
-        walk rows = {.rows = fvi_kv_rows_of(seq->pool, at, base, self->n_token)};
-        const fvi_kv_rows begin = rows.rows;
-        next_rows(self, middle_of(self), self->stride, &rows, &self->sample);
-        fvi_kv_rows_skip(&rows.rows, UINT32_MAX);
-        at = rows.rows.at;
-        for (uint32_t c = 0; c < self->n_codec; c++) {
-            if (window_of(self->codecs[c], self->n_candidate, &base).n == 0) {
-                own[c] = error_of(self->codecs[c], &base, &self->sample, self->sample.n, 0);
-            }
-        }
-        measure_fitted(self, &begin, own);
+        fvi_kv_rows rows = fvi_kv_rows_of(seq->pool, at, base, self->n_token);
+        self->lists[self->n_list++] = (measured_list){rows, out + (size_t)head * FOVEA_N_KIND};
+        fvi_kv_rows_skip(&rows, UINT32_MAX);
+        at = rows.at;
     }
 }
 
@@ -308,12 +322,68 @@ static void recall_errors(const measuring *self, uint32_t n_head, const double *
     }
 }
 
+static void give_measuring(const fvi_kv_seq *seq, measuring *self)
+{
+    for (uint32_t i = 0; self->samples != NULL && i < self->n_worker; i++) {
+        give_sample(seq, &self->samples[i]);
+    }
+    fvi_free(seq->alloc, self->samples);
+    fvi_free(seq->alloc, self->lists);
+}
+
+/* Room for the lists of n_layer layers and a sample for each worker. */
+static fovea_status take_measuring(const fvi_kv_seq *seq, uint32_t n_layer, measuring *self)
+{
+    size_t n_list = (size_t)n_layer * fvi_kv_geom_max_kv_head(seq->geom);
+    self->n_worker = fvi_kv_pool_n_worker(seq->pool);
+    self->lists = fvi_calloc(seq->alloc, n_list, sizeof *self->lists);
+    self->samples = fvi_calloc(seq->alloc, self->n_worker, sizeof *self->samples);
+    if (self->lists == NULL || self->samples == NULL) {
+        return FOVEA_ERR_NOMEM;
+    }
+    for (uint32_t i = 0; i < self->n_worker; i++) {
+        FVI_TRY(take_sample(seq, self->n_candidate, &self->samples[i]));
+    }
+    return FOVEA_OK;
+}
+
+/* The errors of the layers that were cut as they were kept; the others' lists are to be measured. */
+static void find_lists(const fvi_kv_seq *seq, uint32_t first_layer, uint32_t n_layer,
+                       measuring *self, double *out)
+{
+    const fvi_kv_cut *cut = seq->blocks[seq->n_block - 1].turn->cut;
+    for (uint32_t layer = first_layer; layer < first_layer + n_layer; layer++) {
+        uint32_t n_head = seq->geom->layers[layer].n_kv_head;
+        size_t list = fvi_kv_geom_first_list(seq->geom, layer);
+        if (cut != NULL && cut->layers[layer] != NULL) {
+            recall_errors(self, n_head, cut->distortion + list * FOVEA_N_KIND, out);
+        } else {
+            add_layer(seq, layer, self, out);
+        }
+        out += (size_t)n_head * FOVEA_N_KIND;
+    }
+}
+
+/* What was measured of layers that are not cut is kept: one of them may be next. */
+static void keep_measured(const fvi_kv_seq *seq, uint32_t first_layer, uint32_t n_layer,
+                          const measuring *self, const double *out)
+{
+    const fvi_kv_cut *cut = seq->blocks[seq->n_block - 1].turn->cut;
+    for (uint32_t layer = first_layer; cut != NULL && layer < first_layer + n_layer; layer++) {
+        uint32_t n_head = seq->geom->layers[layer].n_kv_head;
+        size_t list = fvi_kv_geom_first_list(seq->geom, layer);
+        if (cut->layers[layer] == NULL) {
+            keep_errors(self, n_head, out, cut->distortion + list * FOVEA_N_KIND);
+        }
+        out += (size_t)n_head * FOVEA_N_KIND;
+    }
+}
+
 fovea_status fvi_distortion_measure(const fvi_kv_seq *seq, uint32_t first_layer, uint32_t n_layer,
                                     const uint8_t *modality, uint32_t n_token,
                                     const fvi_codec *const *codecs, uint32_t n_codec,
                                     uint32_t stride, double *out)
 {
-    const fvi_kv_cut *cut = seq->blocks[seq->n_block - 1].turn->cut;
     measuring self = {.modality = modality,
                       .n_token = n_token,
                       .n_candidate = fvi_distortion_candidates(modality, n_token),
@@ -321,22 +391,13 @@ fovea_status fvi_distortion_measure(const fvi_kv_seq *seq, uint32_t first_layer,
                       .rope_base = seq->geom->rope_base,
                       .codecs = codecs,
                       .n_codec = n_codec};
-    fovea_status status = take_sample(seq, self.n_candidate, &self.sample);
-    for (uint32_t i = 0; i < n_layer && status == FOVEA_OK; i++) {
-        uint32_t layer = first_layer + i, n_head = seq->geom->layers[layer].n_kv_head;
-        size_t list = fvi_kv_geom_first_list(seq->geom, layer);
-        double *kept = cut != NULL ? cut->distortion + list * FOVEA_N_KIND : NULL;
-        if (kept != NULL && cut->layers[layer] != NULL) {
-            recall_errors(&self, n_head, kept, out);
-        } else {
-            measure_layer(seq, layer, &self, out);
-        }
-        if (kept != NULL && cut->layers[layer] == NULL) {
-            keep_errors(&self, n_head, out, kept);
-        }
-        out += (size_t)n_head * FOVEA_N_KIND;
+    fovea_status status = take_measuring(seq, n_layer, &self);
+    if (status == FOVEA_OK) {
+        find_lists(seq, first_layer, n_layer, &self, out);
+        fvi_kv_pool_share(seq->pool, self.n_list, list_part, &self);
+        keep_measured(seq, first_layer, n_layer, &self, out);
     }
-    give_sample(seq, &self.sample);
+    give_measuring(seq, &self);
     return status;
 }
 

@@ -19,7 +19,7 @@ static fovea_status take_workspace(const fvi_kv_seq *seq, const fvi_kv_plan *pla
         space.n_merge = fvi_merge_work_bytes(seq->geom, plan->n_token);
         FVI_TRY(fvi_kv_meta_new(seq->alloc, seq->pool, space.n_merge, &space.merge));
     }
-    space.rows = fvi_alloc(seq->alloc, fvi_kv_rewrite_bytes(seq->geom, plan->n_token));
+    space.rows = fvi_alloc(seq->alloc, fvi_kv_rewrite_bytes(seq->pool, seq->geom, plan->n_token));
     if (space.rows == NULL) {
         fvi_kv_meta_free(seq->alloc, seq->pool, space.merge, space.n_merge);
         return FOVEA_ERR_NOMEM;

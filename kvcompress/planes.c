@@ -1,7 +1,7 @@
 /* planes.c - pooling over neighbours. Called by scorers (planes.h). */
 #include "kvcompress/planes.h"
 
-static float pooled(fvi_pool how, const float *values, uint32_t n)
+static float pooled(fvi_pooling how, const float *values, uint32_t n)
 {
     float sum = 0, most = values[0];
     for (uint32_t i = 0; i < n; i++) {
@@ -11,7 +11,7 @@ static float pooled(fvi_pool how, const float *values, uint32_t n)
     return how == FVI_POOL_MAX ? most : sum / (float)n;
 }
 
-void fvi_planes_pool(const fvi_score_ctx *ctx, fvi_pool how, uint32_t n_row, const float *rows,
+void fvi_planes_pool(const fvi_score_ctx *ctx, fvi_pooling how, uint32_t n_row, const float *rows,
                      float *out)
 {
     const uint32_t reach = FVI_POOL_WIDTH / 2;

@@ -8,10 +8,10 @@
 
 #define FVI_POOL_WIDTH 7 /* SnapKV's kernel */
 
-typedef enum fvi_pool {
+typedef enum fvi_pooling {
     FVI_POOL_MEAN = 0,
     FVI_POOL_MAX,
-} fvi_pool;
+} fvi_pooling;
 
 /* Numbers of a layer in a plane: KV heads times tokens. */
 static inline size_t fvi_plane_count(const fvi_score_ctx *ctx, uint32_t layer)
@@ -29,7 +29,7 @@ static inline const float *fvi_plane_rows(const fvi_score_ctx *ctx, fvi_kv_plane
 
 /* Each token takes the mean or the maximum over up to FVI_POOL_WIDTH neighbours of its own span: an image
  * lends nothing to the text beside it. rows, out: [n_row, n_token], apart from each other. */
-void fvi_planes_pool(const fvi_score_ctx *ctx, fvi_pool how, uint32_t n_row, const float *rows,
+void fvi_planes_pool(const fvi_score_ctx *ctx, fvi_pooling how, uint32_t n_row, const float *rows,
                      float *out);
 
 #endif

@@ -8,12 +8,12 @@
  *
  *     used == payload + slack + descriptors of all extents + booked metadata <= capacity
  *
- * Called by seq.c and its siblings; the engine reads the counters. Threads: take/extend/unref/book - one
+ * Called by seq.c and its siblings; the engine reads the counters. Threads: take/extend/unref/book/share - one
  * at a time (the scheduler's); counters - any. */
 #ifndef FOVEA_KVCOMPRESS_POOL_H
 #define FOVEA_KVCOMPRESS_POOL_H
 
-#include "sdk/base/base.h"
+#include "sdk/base/threads.h"
 
 typedef struct fvi_kv_pool fvi_kv_pool;
 
@@ -30,6 +30,13 @@ fovea_status fvi_kv_pool_new(const fovea_alloc *alloc, size_t capacity, size_t g
                              fvi_kv_pool **out);
 /* Everything must have been given back. */
 void fvi_kv_pool_free(fvi_kv_pool **pool);
+
+/* Who shares the work on whole turns (measuring, rewriting); NULL, as at first: nobody does. They must outlive the
+ * pool or be taken from it again. */
+void fvi_kv_pool_set_workers(fvi_kv_pool *pool, fvi_pool *workers);
+/* fn(arg, part, worker) for all parts, by whoever is free; worker < n_worker. */
+void fvi_kv_pool_share(const fvi_kv_pool *pool, uint32_t n_part, fvi_pool_fn fn, void *arg);
+uint32_t fvi_kv_pool_n_worker(const fvi_kv_pool *pool);
 
 /* An extent of at most `want` bytes (rounded up to granules), as long as the free space allows, at least
  * one granule. It is cut from a hole of `room` bytes if there is one, so that it can be extended to that

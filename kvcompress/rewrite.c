@@ -1,13 +1,14 @@
 /* rewrite.c - rows of a layer in another form: what stays in a plain kind is copied bit by bit, other rows
- * are decoded and encoded in groups, those that the codec asks for, once it is fitted to them if it
- * wants that. A list whose evicted tokens are merged
+ * are decoded and encoded, those at a time that the codec is fitted to or asks for. A list whose evicted tokens are merged
  * is decoded whole first and encoded from there: rows that merging leaves alone get the bits they would have
- * had. Called by plan_apply.c and cut.c. */
+ * had. Lists are shared out among workers, but where tokens are merged, which takes space that is booked.
+ * Called by plan_apply.c and cut.c. */
 #include "kvcompress/rewrite.h"
 
 #include "kvcompress/row_fit.h"
 
-#define GROUP FVI_CODEC_ROWS /* rows decoded at a time, at most */
+#define GROUP FVI_CODEC_ROWS /* rows encoded at a time, at most */
+#define ROWS  FVI_FIT_ROWS   /* rows decoded at a time, at most */
 
 /* One list of a layer, and the kind that is being written. */
 typedef struct rewrite {
@@ -15,11 +16,11 @@ typedef struct rewrite {
     fvi_kv_rows to;
     uint32_t n_from;
     const uint8_t *kind; /* [n_token] of the list */
-    uint8_t *held;       /* [n_token] which of `from` has the token, FVI_KV_DROP: none */
+    const uint8_t *held; /* [n_token] which of `from` has the token, FVI_KV_DROP: none */
     uint32_t n_token;
     float rope_base;              /* of the geometry */
-    float *k, *v;                 /* [GROUP, dk], [GROUP, dv] */
-    uint32_t *at;                 /* [FVI_FIT_ROWS] tokens that are fitted */
+    float *k, *v;                 /* [ROWS, dk], [ROWS, dv] */
+    uint32_t *at;                 /* [ROWS] tokens that are fitted */
     void *fit;                    /* fvi_row_fit_bytes */
     const fvi_merge_work *merged; /* all rows of the list; NULL: they are read from `from` */
 } rewrite;
@@ -55,17 +56,41 @@ static uint32_t next_group(rewrite *self)
     return n_asked > 0 ? n_asked : n_ready;
 }
 
-/* The row of a token, which is the next of `rows`. */
-static void read_row(const rewrite *self, const fvi_kv_rows *rows, uint32_t token, float *k,
-                     float *v)
+/* How many rows of `kind` lie one behind the other, from token *at on, n at most; *at moves behind them. */
+static uint32_t stretch(const rewrite *self, uint8_t kind, uint32_t *at, uint32_t n)
+{
+    const uint8_t held = self->held[*at];
+    uint32_t n_row = 0;
+    for (; *at < self->n_token && n_row < n; (*at)++) {
+        if (self->held[*at] == FVI_KV_DROP) {
+            continue;
+        }
+        if (self->held[*at] != held || self->kind[*at] != kind) {
+            break;
+        }
+        n_row++;
+    }
+    return n_row;
+}
+
+/* The next n rows of `rows`, which are those from token `token` on. */
+static void read_stretch(const rewrite *self, const fvi_kv_rows *rows, uint32_t token, uint32_t n,
+                         float *k, float *v)
 {
     const fvi_kv_shape *from = &rows->shape;
-    if (self->merged != NULL) {
-        memcpy(k, self->merged->k + (size_t)token * from->dk, from->dk * sizeof *k);
-        memcpy(v, self->merged->v + (size_t)token * from->dv, from->dv * sizeof *v);
-    } else {
+    if (self->merged == NULL) {
         fvi_codec_decode(from->codec, rows->piece.data, rows->piece.n_row, from->dk, from->dv,
-                         rows->row, 1, k, from->dk, v, from->dv);
+                         rows->row, n, k, from->dk, v, from->dv);
+        return;
+    }
+    for (uint32_t i = 0; i < n; token++) {
+        if (self->held[token] != FVI_KV_DROP) {
+            memcpy(k + (size_t)i * from->dk, self->merged->k + (size_t)token * from->dk,
+                   from->dk * sizeof *k);
+            memcpy(v + (size_t)i * from->dv, self->merged->v + (size_t)token * from->dv,
+                   from->dv * sizeof *v);
+            i++;
+        }
     }
 }
 
@@ -74,20 +99,26 @@ static uint32_t read_rows(rewrite *self, uint8_t kind, uint32_t *at, uint32_t n)
 {
     const fvi_kv_shape *to = &self->to.shape;
     uint32_t n_read = 0;
-    for (; *at < self->n_token && n_read < n; (*at)++) {
+    while (*at < self->n_token && n_read < n) {
         if (self->held[*at] == FVI_KV_DROP) {
+            (*at)++;
             continue;
         }
         fvi_kv_rows *rows = &self->from[self->held[*at]];
-        if (fvi_kv_rows_ready(rows, 1) == 0) {
+        uint32_t token = *at, n_row = fvi_kv_rows_ready(rows, n - n_read);
+        if (n_row == 0) {
             break;
         }
-        if (self->kind[*at] == kind) {
-            read_row(self, rows, *at, self->k + (size_t)n_read * to->dk,
-                     self->v + (size_t)n_read * to->dv);
-            n_read++;
+        if (self->kind[token] == kind) {
+            n_row = stretch(self, kind, at, n_row);
+            read_stretch(self, rows, token, n_row, self->k + (size_t)n_read * to->dk,
+                         self->v + (size_t)n_read * to->dv);
+            n_read += n_row;
+        } else {
+            n_row = 1;
+            (*at)++;
         }
-        rows->row++;
+        rows->row += n_row;
     }
     return n_read;
 }
@@ -102,7 +133,7 @@ static void find_tokens(const rewrite *self, uint8_t kind, uint32_t at, uint32_t
     }
 }
 
-/* Fits the next n rows, which are those from token `at` on, and writes the fit. */
+/* Fits the n rows that were read, which are those from token `at` on, and writes the fit. */
 static void settle_rows(const rewrite *self, uint8_t kind, uint32_t at, uint32_t n)
 {
     const fvi_kv_shape *to = &self->to.shape;
@@ -110,70 +141,66 @@ static void settle_rows(const rewrite *self, uint8_t kind, uint32_t at, uint32_t
     fvi_row_fit_in(&fit, self->fit, to->dk, to->dv);
     find_tokens(self, kind, at, n);
     fvi_row_fit_turn(&fit, self->rope_base, n, self->at);
-    for (uint32_t walk = 0; walk < 2; walk++) {
-        rewrite ahead = *self;
-        uint32_t token = at, n_left = n, n_read;
-        while ((n_read = read_rows(&ahead, kind, &token, FVI_MIN(n_left, GROUP))) > 0) {
-            (walk == 0 ? fvi_row_fit_add : fvi_row_fit_span)(&fit, n_read, self->k, to->dk, self->v,
-                                                             to->dv);
-            n_left -= n_read;
-        }
-        if (walk == 0) {
-            fvi_row_fit_solve(&fit);
-        }
-    }
+    fvi_row_fit_add(&fit, n, self->k, to->dk, self->v, to->dv);
+    fvi_row_fit_solve(&fit);
+    fvi_row_fit_span(&fit, n, self->k, to->dk, self->v, to->dv);
     fvi_codec_settle(to->codec, &fit, self->to.piece.data, self->to.piece.n_row, to->dk, to->dv,
                      self->to.row);
+}
+
+/* Reads the next rows of `kind` that are encoded together or fitted together, n_group at least, and fits them. Returns
+ * how many there are, 0: too few. */
+static uint32_t take_rows(rewrite *self, uint8_t kind, uint32_t *at, uint32_t n_group)
+{
+    const fvi_kv_shape *to = &self->to.shape;
+    uint32_t first = *at, n_fitted = fvi_codec_fit_rows(to->codec, self->to.piece.n_row, to->dk,
+                                                        to->dv, self->to.row);
+    uint32_t n = n_fitted > 0 ? n_fitted : n_group;
+    if (read_rows(self, kind, at, n) < n) {
+        return 0;
+    }
+    if (n_fitted > 0) {
+        settle_rows(self, kind, first, n);
+    }
+    return n;
 }
 
 /* Decodes the rows of `kind` and encodes them anew. */
 static void convert_rows(rewrite *self, uint8_t kind)
 {
     const fvi_kv_shape *to = &self->to.shape;
-    uint32_t at = 0, n_group, n_fitted = 0; /* rows that are fitted and not yet encoded */
+    uint32_t at = 0, n_group, n_read = 0, n_done = 0; /* of the rows that were read */
     while ((n_group = next_group(self)) > 0) {
-        if (n_fitted == 0) {
-            n_fitted =
-                fvi_codec_fit_rows(to->codec, self->to.piece.n_row, to->dk, to->dv, self->to.row);
-            if (n_fitted > 0) {
-                settle_rows(self, kind, at, n_fitted);
-            }
+        if (n_done == n_read) {
+            n_read = take_rows(self, kind, &at, n_group);
+            n_done = 0;
         }
-        n_group = n_fitted > 0 ? FVI_MIN(n_group, n_fitted) : n_group;
-        if (read_rows(self, kind, &at, n_group) < n_group) {
+        n_group = FVI_MIN(n_group, n_read - n_done);
+        if (n_group == 0) {
             return;
         }
         fvi_codec_encode(to->codec, self->to.piece.data, self->to.piece.n_row, to->dk, to->dv,
-                         self->to.row, n_group, self->k, to->dk, self->v, to->dv);
+                         self->to.row, n_group, self->k + (size_t)n_done * to->dk, to->dk,
+                         self->v + (size_t)n_done * to->dv, to->dv);
         self->to.row += n_group;
-        n_fitted -= FVI_MIN(n_fitted, n_group);
+        n_done += n_group;
     }
 }
 
-/* The list's runs in `from`, from their first rows on; the cursor behind them is returned. */
-static fvi_kv_cursor open_runs(const fvi_kv_pool *pool, const fvi_kv_side *from, uint32_t list,
-                               fvi_kv_cursor at, rewrite *self)
+/* Runs of a list from `at` on; the cursor behind them is returned. rows: their first rows, or NULL. */
+static fvi_kv_cursor open_runs(const fvi_kv_pool *pool, const fvi_kv_side *side, uint32_t list,
+                               fvi_kv_cursor at, fvi_kv_rows *rows)
 {
-    for (uint32_t nth = 0; nth < self->n_from; nth++) {
-        fvi_kv_shape shape = fvi_kv_block_shape(from->geom, from->block, from->layer, nth);
-        self->from[nth] =
-            fvi_kv_rows_of(pool, at, shape, fvi_kv_block_rows(from->block, list, nth));
-        fvi_kv_rows rows = self->from[nth];
-        fvi_kv_rows_skip(&rows, UINT32_MAX);
-        at = rows.at;
+    for (uint32_t nth = 0; nth < fvi_kv_block_n_run(side->block); nth++) {
+        fvi_kv_shape shape = fvi_kv_block_shape(side->geom, side->block, side->layer, nth);
+        fvi_kv_rows own = fvi_kv_rows_of(pool, at, shape, fvi_kv_block_rows(side->block, list, nth));
+        if (rows != NULL) {
+            rows[nth] = own;
+        }
+        fvi_kv_rows_skip(&own, UINT32_MAX);
+        at = own.at;
     }
     return at;
-}
-
-/* Where the tokens of `list` lie; *at and *more go on from list to list. */
-static void find_held(fvi_kv_turn_iter *at, bool *more, uint32_t list, rewrite *self)
-{
-    memset(self->held, FVI_KV_DROP, self->n_token);
-    for (; *more && at->list <= list; *more = fvi_kv_turn_next(at)) {
-        if (at->list == list) {
-            self->held[at->token] = (uint8_t)at->nth;
-        }
-    }
 }
 
 /* Decodes all rows of a list, from the start of `rows` on, and merges them. */
@@ -214,55 +241,118 @@ static void merge_evicted(const fvi_merging *merging, const fvi_kv_side *from, u
     }
 }
 
+/* ---- a layer ---- */
+
+/* Where the runs of a list begin on both sides. */
+typedef struct list_place {
+    fvi_kv_cursor from, to;
+} list_place;
+
+/* All lists of a layer; scratch: fvi_kv_rewrite_bytes. */
+typedef struct layer_job {
+    const fvi_kv_pool *pool;
+    fvi_kv_side from, to;
+    const uint8_t *kind; /* [n_kv_head, n_token] */
+    const fvi_merging *merging;
+    void *merge_space;
+    uint32_t n_head, n_token;
+    list_place *place;   /* [n_head] */
+    uint8_t *own;        /* [n_worker, own_bytes] k, v, at and fit of a list */
+    size_t own_bytes;
+    uint8_t *held;       /* [n_head, n_token] */
+} layer_job;
+
+static size_t own_bytes_of(const fvi_kv_layer_geom *g)
+{
+    size_t n = (ROWS * ((size_t)g->dk + g->dv + 1)) * sizeof(float) + fvi_row_fit_bytes(g->dk, g->dv);
+    return fvi_round_up(n, 64); /* workers do not share lines */
+}
+
+static void list_part(void *arg, uint32_t head, uint32_t worker)
+{
+    const layer_job *job = arg;
+    const fvi_kv_side *from = &job->from, *to = &job->to;
+    const fvi_kv_layer_geom *geom = &to->geom->layers[to->layer];
+    uint32_t list_from = fvi_kv_geom_first_list(from->geom, from->layer) + head;
+    uint32_t list_to = fvi_kv_geom_first_list(to->geom, to->layer) + head;
+    fvi_merge_work work;
+    rewrite self = {.n_from = fvi_kv_block_n_run(from->block),
+                    .kind = job->kind + (size_t)head * job->n_token,
+                    .held = job->held + (size_t)head * job->n_token,
+                    .n_token = job->n_token,
+                    .rope_base = to->geom->rope_base};
+    self.k = (float *)(void *)(job->own + worker * job->own_bytes);
+    self.v = self.k + (size_t)ROWS * geom->dk;
+    self.at = (uint32_t *)(void *)(self.v + (size_t)ROWS * geom->dv);
+    self.fit = self.at + ROWS;
+    open_runs(job->pool, from, list_from, job->place[head].from, self.from);
+    merge_evicted(job->merging, from, head, job->merge_space, &work, &self);
+    fvi_kv_cursor at = job->place[head].to;
+    for (uint32_t nth = 0; nth < to->block->turn->n_kind; nth++) {
+        fvi_kv_shape shape = fvi_kv_block_shape(to->geom, to->block, to->layer, nth);
+        open_runs(job->pool, from, list_from, job->place[head].from, self.from);
+        self.to =
+            fvi_kv_rows_of(job->pool, at, shape, fvi_kv_block_rows(to->block, list_to, nth));
+        bool is_copy = self.n_from == 1 && shape.codec == self.from[0].shape.codec &&
+                       shape.codec->kind == to->geom->base && self.merged == NULL;
+        (is_copy ? copy_rows : convert_rows)(&self, (uint8_t)shape.codec->kind);
+        fvi_kv_rows_skip(&self.to, UINT32_MAX);
+        at = self.to.at;
+    }
+}
+
+/* Where all lists begin, and which of their runs in `from` have which tokens. */
+static void find_lists(layer_job *job)
+{
+    uint32_t first_from = fvi_kv_geom_first_list(job->from.geom, job->from.layer);
+    uint32_t first_to = fvi_kv_geom_first_list(job->to.geom, job->to.layer);
+    list_place at = {
+        fvi_kv_block_start(job->pool, job->from.geom, job->from.block, job->from.layer),
+        fvi_kv_block_start(job->pool, job->to.geom, job->to.block, job->to.layer)};
+    for (uint32_t head = 0; head < job->n_head; head++) {
+        job->place[head] = at;
+        at.from = open_runs(job->pool, &job->from, first_from + head, at.from, NULL);
+        at.to = open_runs(job->pool, &job->to, first_to + head, at.to, NULL);
+    }
+    memset(job->held, FVI_KV_DROP, (size_t)job->n_head * job->n_token);
+    /* a side that is read is fresh or has one layer, so its tokens can be counted from here */
+    fvi_kv_turn_iter held = {.turn = job->from.block->turn, .list = first_from, .token = UINT32_MAX};
+    while (fvi_kv_turn_next(&held) && held.list < first_from + job->n_head) {
+        job->held[(size_t)(held.list - first_from) * job->n_token + held.token] = (uint8_t)held.nth;
+    }
+}
+
 void fvi_kv_rewrite(const fvi_kv_pool *pool, fvi_kv_side from, fvi_kv_side to, const uint8_t *kind,
                     const fvi_merging *merging, void *scratch, void *merge_space)
 {
     const fvi_kv_layer_geom *geom = &to.geom->layers[to.layer];
-    uint32_t n_token = to.block->turn->n_token;
-    uint32_t first_from = fvi_kv_geom_first_list(from.geom, from.layer);
-    uint32_t first_to = fvi_kv_geom_first_list(to.geom, to.layer);
-    fvi_kv_cursor at_from = fvi_kv_block_start(pool, from.geom, from.block, from.layer);
-    fvi_kv_cursor at_to = fvi_kv_block_start(pool, to.geom, to.block, to.layer);
-    /* a side that is read is fresh or has one layer, so its tokens can be counted from here */
-    fvi_kv_turn_iter held = {.turn = from.block->turn, .list = first_from, .token = UINT32_MAX};
-    rewrite self = {.n_from = fvi_kv_block_n_run(from.block),
-                    .n_token = n_token,
-                    .rope_base = to.geom->rope_base};
-    self.k = scratch;
-    self.v = self.k + (size_t)GROUP * geom->dk;
-    self.at = (uint32_t *)(void *)(self.v + (size_t)GROUP * geom->dv);
-    self.fit = self.at + FVI_FIT_ROWS;
-    self.held = (uint8_t *)self.fit + fvi_row_fit_bytes(geom->dk, geom->dv);
-    bool more = fvi_kv_turn_next(&held);
-    for (uint32_t head = 0; head < geom->n_kv_head; head++) {
-        fvi_merge_work work;
-        self.kind = kind + (size_t)head * n_token;
-        self.merged = NULL;
-        find_held(&held, &more, first_from + head, &self);
-        fvi_kv_cursor behind = open_runs(pool, &from, first_from + head, at_from, &self);
-        merge_evicted(merging, &from, head, merge_space, &work, &self);
-        for (uint32_t nth = 0; nth < to.block->turn->n_kind; nth++) {
-            fvi_kv_shape shape = fvi_kv_block_shape(to.geom, to.block, to.layer, nth);
-            open_runs(pool, &from, first_from + head, at_from, &self);
-            self.to = fvi_kv_rows_of(pool, at_to, shape,
-                                     fvi_kv_block_rows(to.block, first_to + head, nth));
-            bool is_copy = self.n_from == 1 && shape.codec == self.from[0].shape.codec &&
-                           shape.codec->kind == to.geom->base && self.merged == NULL;
-            (is_copy ? copy_rows : convert_rows)(&self, (uint8_t)shape.codec->kind);
-            fvi_kv_rows_skip(&self.to, UINT32_MAX);
-            at_to = self.to.at;
-        }
-        at_from = behind;
+    layer_job job = {.pool = pool,
+                     .from = from,
+                     .to = to,
+                     .kind = kind,
+                     .merging = merging,
+                     .merge_space = merge_space,
+                     .n_head = geom->n_kv_head,
+                     .n_token = to.block->turn->n_token,
+                     .own = scratch,
+                     .own_bytes = own_bytes_of(geom)};
+    job.place = (list_place *)(void *)(job.own + fvi_kv_pool_n_worker(pool) * job.own_bytes);
+    job.held = (uint8_t *)(job.place + job.n_head);
+    find_lists(&job);
+    if (merge_space == NULL) {
+        fvi_kv_pool_share(pool, job.n_head, list_part, &job);
+        return;
+    }
+    for (uint32_t head = 0; head < job.n_head; head++) {
+        list_part(&job, head, 0);
     }
 }
 
-size_t fvi_kv_rewrite_bytes(const fvi_kv_geom *geom, uint32_t n_token)
+size_t fvi_kv_rewrite_bytes(const fvi_kv_pool *pool, const fvi_kv_geom *geom, uint32_t n_token)
 {
-    size_t most = 0;
+    size_t own = 0, n_head = fvi_kv_geom_max_kv_head(geom);
     for (uint32_t layer = 0; layer < geom->n_layer; layer++) {
-        const fvi_kv_layer_geom *g = &geom->layers[layer];
-        most = FVI_MAX(most, (GROUP * ((size_t)g->dk + g->dv) + FVI_FIT_ROWS) * sizeof(float) +
-                                 fvi_row_fit_bytes(g->dk, g->dv));
+        own = FVI_MAX(own, own_bytes_of(&geom->layers[layer]));
     }
-    return most + n_token;
+    return fvi_kv_pool_n_worker(pool) * own + n_head * (sizeof(list_place) + n_token);
 }

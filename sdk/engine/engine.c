@@ -61,6 +61,7 @@ static fovea_status open_parts(fovea_engine *self, const fovea_engine_options *o
         return FVI_FAIL(err, status, "no memory for a KV pool of %llu bytes",
                         (unsigned long long)options->kv_bytes);
     }
+    fvi_kv_pool_set_workers(self->pool, self->backend->pool);
     fvi_scheduler_options scheduler = {.model = self->model,
                                        .pool = self->pool,
                                        .max_queue = options->max_queue,
