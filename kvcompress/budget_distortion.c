@@ -38,7 +38,7 @@ typedef struct solver {
     double shift;     /* what makes all scores >= 0 */
     double most;      /* largest weight */
     double *squares;  /* [n_list, n_token] of weights */
-    double *costs;    /* [n_token] of a list, for choose_list */
+    double *costs;    /* [n_worker, n_token] of a list, for choose_list */
     bool keep_text;   /* text steps down in precision but stays */
     uint8_t cheapest; /* the last choice that any token may have */
     uint32_t *counts; /* [n_list, n_choice] */
@@ -95,15 +95,18 @@ static void count(solver *self, const uint8_t *choice)
 {
     const fvi_choose_ctx *ctx = self->ctx;
     memset(self->counts, 0, (size_t)ctx->n_list * ctx->n_choice * sizeof *self->counts);
-    for (size_t i = 0; i < (size_t)ctx->n_list * ctx->n_token; i++) {
-        if (choice[i] != FVI_CHOOSE_DROP) {
-            self->counts[i / ctx->n_token * ctx->n_choice + choice[i]]++;
+    uint32_t *counts = self->counts;
+    for (uint32_t list = 0; list < ctx->n_list; list++, counts += ctx->n_choice) {
+        for (uint32_t t = 0; t < ctx->n_token; t++, choice++) {
+            if (*choice != FVI_CHOOSE_DROP) {
+                counts[*choice]++;
+            }
         }
     }
 }
 
 /* No list is left empty: its best token stays in the cheapest form. */
-static void keep_one(solver *self, uint32_t list, uint8_t *choice)
+static void keep_one(const solver *self, uint32_t list, uint8_t *choice)
 {
     const fvi_choose_ctx *ctx = self->ctx;
     size_t row = (size_t)list * ctx->n_token;
@@ -126,7 +129,9 @@ static void keep_one(solver *self, uint32_t list, uint8_t *choice)
 typedef struct pricing {
     uint32_t list;
     double price;
+    double *costs;               /* [n_token] */
     double errors[FOVEA_N_KIND]; /* squares */
+    double bytes[FOVEA_N_KIND];  /* what a row's cost */
 } pricing;
 
 /* The best choice that any token may have, and what it costs. */
@@ -138,7 +143,7 @@ static uint8_t best_choice(const solver *self, const pricing *at, uint32_t token
     uint8_t best = FVI_CHOOSE_DROP;
     *cost = may_drop ? self->squares[slot] : INFINITY;
     for (uint32_t c = first_choice(ctx, slot); c < ctx->n_choice; c++) {
-        double own = self->squares[slot] * at->errors[c] + at->price * ctx->row_bytes[c];
+        double own = self->squares[slot] * at->errors[c] + at->bytes[c];
         if (own < *cost && !ctx->is_fitted[c]) {
             *cost = own;
             best = (uint8_t)c;
@@ -147,7 +152,7 @@ static uint8_t best_choice(const solver *self, const pricing *at, uint32_t token
     return best;
 }
 
-/* Takes a fitted choice, `bytes` a token, where it costs less than self->costs. Returns what that saves beyond the
+/* Takes a fitted choice, `bytes` a token, where it costs less than at->costs. Returns what that saves beyond the
  * bytes of its run. taken: how it is then, or NULL. */
 static double take_fitted(const solver *self, const pricing *at, uint8_t c, double bytes,
                           uint8_t *taken)
@@ -158,8 +163,8 @@ static double take_fitted(const solver *self, const pricing *at, uint8_t c, doub
     double saved = 0.0;
     for (uint32_t i = 0; i < ctx->n_token; i++) {
         double error = self->squares[row + i] * at->errors[c];
-        if (error + at->price * bytes < self->costs[i] && first_choice(ctx, row + i) <= c) {
-            saved += self->costs[i] - error;
+        if (error + at->price * bytes < at->costs[i] && first_choice(ctx, row + i) <= c) {
+            saved += at->costs[i] - error;
             counts[c]++;
             if (taken != NULL) {
                 taken[i] = c;
@@ -171,18 +176,20 @@ static double take_fitted(const solver *self, const pricing *at, uint8_t c, doub
 
 /* The solution for one list. A fitted choice is for the tokens to which it is worth a row's bytes or, where the fit is
  * paid for by then, also for those to which it is worth a step's. */
-static void choose_list(const solver *self, uint32_t list, double price, uint8_t *choice)
+static void choose_list(const solver *self, uint32_t list, double price, double *costs,
+                        uint8_t *choice)
 {
     const fvi_choose_ctx *ctx = self->ctx;
-    pricing at = {.list = list, .price = price};
+    pricing at = {.list = list, .price = price, .costs = costs};
     for (uint32_t c = 0; c < ctx->n_choice; c++) {
         at.errors[c] = error_of(ctx, list, (uint8_t)c);
+        at.bytes[c] = price * ctx->row_bytes[c];
     }
     for (uint32_t i = 0; i < ctx->n_token; i++) {
         bool may_fit = ctx->modality[i] == ctx->fitted && ctx->always[i] == 0;
-        choice[i] = best_choice(self, &at, i, &self->costs[i]);
+        choice[i] = best_choice(self, &at, i, &costs[i]);
         choice[i] = ctx->always[i] != 0 ? 0 : choice[i];
-        self->costs[i] = may_fit ? self->costs[i] : -INFINITY;
+        costs[i] = may_fit ? costs[i] : -INFINITY;
     }
     double most = 0.0, bytes = 0.0;
     uint8_t best = FVI_CHOOSE_DROP;
@@ -202,16 +209,28 @@ static void choose_list(const solver *self, uint32_t list, double price, uint8_t
     }
 }
 
+/* All lists at a price. */
+typedef struct choosing {
+    const solver *solver;
+    double price;
+    uint8_t *choice; /* [n_list, n_token] */
+} choosing;
+
+static void list_part(void *arg, uint32_t list, uint32_t worker)
+{
+    const choosing *at = arg;
+    size_t n_token = at->solver->ctx->n_token;
+    uint8_t *own = at->choice + list * n_token;
+    choose_list(at->solver, list, at->price, at->solver->costs + worker * n_token, own);
+    keep_one(at->solver, list, own);
+}
+
 /* The solution at a price, which is told as a power of two and in squares of the largest weight. */
 static void choose_at(solver *self, double power, uint8_t *choice)
 {
-    const fvi_choose_ctx *ctx = self->ctx;
-    double price = exp2(power) * self->most * self->most;
-    for (uint32_t list = 0; list < ctx->n_list; list++) {
-        uint8_t *own = choice + (size_t)list * ctx->n_token;
-        choose_list(self, list, price, own);
-        keep_one(self, list, own);
-    }
+    choosing at = {
+        .solver = self, .price = exp2(power) * self->most * self->most, .choice = choice};
+    fvi_pool_run(self->ctx->workers, self->ctx->n_list, list_part, &at);
     count(self, choice);
 }
 
@@ -502,7 +521,8 @@ static fovea_status choose(const fvi_choose_ctx *ctx, uint8_t *choice)
     solver self = {.ctx = ctx, .low = choice};
     self.counts = fvi_calloc(alloc, (size_t)ctx->n_list * ctx->n_choice, sizeof *self.counts);
     self.squares = fvi_calloc(alloc, n_slot, sizeof *self.squares);
-    self.costs = fvi_calloc(alloc, ctx->n_token, sizeof *self.costs);
+    self.costs = fvi_calloc(alloc, (size_t)fvi_pool_n_thread(ctx->workers) * ctx->n_token,
+                            sizeof *self.costs);
     self.high = fvi_alloc(alloc, n_slot);
     bool has_all = self.counts != NULL && self.squares != NULL && self.costs != NULL;
     fovea_status status = has_all && self.high != NULL ? solve(&self) : FOVEA_ERR_NOMEM;

@@ -252,6 +252,7 @@ static fovea_status solve(const chooser *self, size_t target)
         find_least(self->seq, select, all, self->least);
     }
     const fvi_choose_ctx ctx = {.alloc = self->seq->alloc,
+                                .workers = fvi_kv_pool_workers(self->seq->pool),
                                 .scores = select->scores,
                                 .modality = select->modality,
                                 .always = select->always,

@@ -335,7 +335,7 @@ static void give_measuring(const fvi_kv_seq *seq, measuring *self)
 static fovea_status take_measuring(const fvi_kv_seq *seq, uint32_t n_layer, measuring *self)
 {
     size_t n_list = (size_t)n_layer * fvi_kv_geom_max_kv_head(seq->geom);
-    self->n_worker = fvi_kv_pool_n_worker(seq->pool);
+    self->n_worker = fvi_pool_n_thread(fvi_kv_pool_workers(seq->pool));
     self->lists = fvi_calloc(seq->alloc, n_list, sizeof *self->lists);
     self->samples = fvi_calloc(seq->alloc, self->n_worker, sizeof *self->samples);
     if (self->lists == NULL || self->samples == NULL) {
@@ -394,7 +394,7 @@ fovea_status fvi_distortion_measure(const fvi_kv_seq *seq, uint32_t first_layer,
     fovea_status status = take_measuring(seq, n_layer, &self);
     if (status == FOVEA_OK) {
         find_lists(seq, first_layer, n_layer, &self, out);
-        fvi_kv_pool_share(seq->pool, self.n_list, list_part, &self);
+        fvi_pool_run(fvi_kv_pool_workers(seq->pool), self.n_list, list_part, &self);
         keep_measured(seq, first_layer, n_layer, &self, out);
     }
     give_measuring(seq, &self);

@@ -93,6 +93,7 @@ typedef struct fvi_budget_ctx {
 /* For a budget that chooses token and kind together. */
 typedef struct fvi_choose_ctx {
     const fovea_alloc *alloc;
+    fvi_pool *workers;         /* may share the work; NULL: there are none */
     const float *scores;       /* [n_list, n_token] importance, comparable over lists */
     const uint8_t *modality;   /* [n_token] fovea_modality */
     const uint8_t *always;     /* [n_token] 1: stays, in choice 0 */
@@ -109,7 +110,7 @@ typedef struct fvi_choose_ctx {
     uint32_t n_list, n_token, n_choice;
     size_t target;             /* bytes of the whole turn, not to be exceeded */
     /* Bytes of a list's runs when it holds counts[c] tokens of choice c, and of a turn whose lists hold
-     * that many bytes and tokens in all. */
+     * that many bytes and tokens in all. Threads: any. */
     size_t (*list_bytes)(const void *user, uint32_t list, const uint32_t *counts /* [n_choice] */);
     size_t (*turn_bytes)(const void *user, size_t run_bytes, uint64_t n_slot);
     const void *user;

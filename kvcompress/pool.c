@@ -83,20 +83,9 @@ void fvi_kv_pool_set_workers(fvi_kv_pool *pool, fvi_pool *workers)
     pool->workers = workers;
 }
 
-uint32_t fvi_kv_pool_n_worker(const fvi_kv_pool *pool)
+fvi_pool *fvi_kv_pool_workers(const fvi_kv_pool *pool)
 {
-    return pool->workers != NULL ? fvi_pool_n_thread(pool->workers) : 1;
-}
-
-void fvi_kv_pool_share(const fvi_kv_pool *pool, uint32_t n_part, fvi_pool_fn fn, void *arg)
-{
-    if (pool->workers != NULL) {
-        fvi_pool_run(pool->workers, n_part, fn, arg);
-        return;
-    }
-    for (uint32_t part = 0; part < n_part; part++) {
-        fn(arg, part, 0);
-    }
+    return pool->workers;
 }
 
 static void count_used(fvi_kv_pool *pool, size_t n_bytes)

@@ -8,7 +8,7 @@
  *
  *     used == payload + slack + descriptors of all extents + booked metadata <= capacity
  *
- * Called by seq.c and its siblings; the engine reads the counters. Threads: take/extend/unref/book/share - one
+ * Called by seq.c and its siblings; the engine reads the counters. Threads: take/extend/unref/book - one
  * at a time (the scheduler's); counters - any. */
 #ifndef FOVEA_KVCOMPRESS_POOL_H
 #define FOVEA_KVCOMPRESS_POOL_H
@@ -31,12 +31,10 @@ fovea_status fvi_kv_pool_new(const fovea_alloc *alloc, size_t capacity, size_t g
 /* Everything must have been given back. */
 void fvi_kv_pool_free(fvi_kv_pool **pool);
 
-/* Who shares the work on whole turns (measuring, rewriting); NULL, as at first: nobody does. They must outlive the
+/* Who shares the work on whole turns (measuring, choosing, rewriting); NULL, as at first: nobody does. They must outlive the
  * pool or be taken from it again. */
 void fvi_kv_pool_set_workers(fvi_kv_pool *pool, fvi_pool *workers);
-/* fn(arg, part, worker) for all parts, by whoever is free; worker < n_worker. */
-void fvi_kv_pool_share(const fvi_kv_pool *pool, uint32_t n_part, fvi_pool_fn fn, void *arg);
-uint32_t fvi_kv_pool_n_worker(const fvi_kv_pool *pool);
+fvi_pool *fvi_kv_pool_workers(const fvi_kv_pool *pool);
 
 /* An extent of at most `want` bytes (rounded up to granules), as long as the free space allows, at least
  * one granule. It is cut from a hole of `room` bytes if there is one, so that it can be extended to that

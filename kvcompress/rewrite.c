@@ -336,11 +336,11 @@ void fvi_kv_rewrite(const fvi_kv_pool *pool, fvi_kv_side from, fvi_kv_side to, c
                      .n_token = to.block->turn->n_token,
                      .own = scratch,
                      .own_bytes = own_bytes_of(geom)};
-    job.place = (list_place *)(void *)(job.own + fvi_kv_pool_n_worker(pool) * job.own_bytes);
+    job.place = (list_place *)(void *)(job.own + fvi_pool_n_thread(fvi_kv_pool_workers(pool)) * job.own_bytes);
     job.held = (uint8_t *)(job.place + job.n_head);
     find_lists(&job);
     if (merge_space == NULL) {
-        fvi_kv_pool_share(pool, job.n_head, list_part, &job);
+        fvi_pool_run(fvi_kv_pool_workers(pool), job.n_head, list_part, &job);
         return;
     }
     for (uint32_t head = 0; head < job.n_head; head++) {
@@ -354,5 +354,6 @@ size_t fvi_kv_rewrite_bytes(const fvi_kv_pool *pool, const fvi_kv_geom *geom, ui
     for (uint32_t layer = 0; layer < geom->n_layer; layer++) {
         own = FVI_MAX(own, own_bytes_of(&geom->layers[layer]));
     }
-    return fvi_kv_pool_n_worker(pool) * own + n_head * (sizeof(list_place) + n_token);
+    return fvi_pool_n_thread(fvi_kv_pool_workers(pool)) * own +
+           n_head * (sizeof(list_place) + n_token);
 }

@@ -2,7 +2,7 @@
  *
  * A side is a layer of a block: the fresh layer of a turn, a layer that was cut (cut.h), a layer of a sealed
  * turn. Called by plan_apply.c and cut.c. Threads: one at a time; shares the layer's lists out
- * (fvi_kv_pool_share). */
+ * (fvi_kv_pool_workers). */
 #ifndef FOVEA_KVCOMPRESS_REWRITE_H
 #define FOVEA_KVCOMPRESS_REWRITE_H
 

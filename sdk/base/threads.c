@@ -159,12 +159,12 @@ void fvi_pool_free(fvi_pool **out)
 
 uint32_t fvi_pool_n_thread(const fvi_pool *pool)
 {
-    return pool->n_thread;
+    return pool != NULL ? pool->n_thread : 1;
 }
 
 void fvi_pool_run(fvi_pool *pool, uint32_t n_part, fvi_pool_fn fn, void *arg)
 {
-    if (pool->n_thread == 1 || n_part == 1) {
+    if (fvi_pool_n_thread(pool) == 1 || n_part <= 1) {
         for (uint32_t part = 0; part < n_part; part++) {
             fn(arg, part, 0);
         }

@@ -2,7 +2,8 @@
  *
  * fvi_pool_run hands out part indexes 0..n_part-1 to the workers and the caller, and returns when all are
  * done. Workers spin for some microseconds and then sleep, so a neighbour's load costs little. The caller
- * is worker 0. Called by sdk/ops and vision. Threads: run - one at a time. */
+ * is worker 0, and of no pool (NULL) the only one. Called by sdk/ops, vision and kvcompress. Threads: run - one at a
+ * time. */
 #ifndef FOVEA_BASE_THREADS_H
 #define FOVEA_BASE_THREADS_H
 

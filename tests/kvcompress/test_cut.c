@@ -1,5 +1,5 @@
 /* test_cut.c - layers that are cut while the prompt is prefilled: the peak, the caps, exact totals, the tokens
- * and kinds that are left, forecasts, failures. */
+ * and kinds that are left, forecasts, failures, the same bits whoever shares the work. */
 #include "kv_bench.h"
 
 #include "kvcompress/cut.h"
@@ -242,6 +242,47 @@ static void test_caps_bind(void **state)
     assert_int_equal(n_total, (uint32_t)floor(0.1 * 16 * n + 0.5));
     fvi_kv_plan_free(&plan);
     bench_close(&b);
+}
+
+/* A recipe's cuts and plan, made by so many threads. */
+static kept_rows made_by(bench *b, const char *text, uint32_t n_thread)
+{
+    fvi_recipe recipe = recipe_of(text);
+    fvi_pool *workers = NULL;
+    assert_int_equal(fvi_pool_new(&fvi_alloc_default, n_thread, &workers), FOVEA_OK);
+    fvi_kv_pool_set_workers(b->pool, workers);
+    start(b, &recipe);
+    fvi_kv_plan *plan = finish(b, &recipe);
+    kept_rows out = take_rows(b, plan);
+    fvi_kv_plan_free(&plan);
+    fvi_kv_seq_free(&b->seq);
+    fvi_kv_pool_set_workers(b->pool, NULL);
+    fvi_pool_free(&workers);
+    return out;
+}
+
+/* However many share the work, every list keeps the same tokens in the same kinds and bits. */
+static void test_workers(void **state)
+{
+    (void)state;
+    static const char *const recipes[] = {
+        "fovea:bytes=10%", "fovea:bytes=6%,prefill.cap=none", "vl-cache:bytes=10%,vision=pca-8",
+        "vl-cache:bytes=20%,vision=int4-chan,text=int8", "vl-cache:bytes=20%,vision.merge=pivot"};
+    for (uint32_t i = 0; i < FVI_COUNT(recipes); i++) {
+        bench b;
+        bench_open(&b, 140 + i);
+        bench_pool(&b);
+        prompt_of(&b, 3, 200);
+        size_t n_slot = (size_t)fvi_kv_geom_n_list(&b.g.geom) * b.prompt.n_token;
+        kept_rows one = made_by(&b, recipes[i], 1), three = made_by(&b, recipes[i], 3);
+        assert_memory_equal(one.kind, three.kind, n_slot);
+        assert_memory_equal(one.rows, three.rows, n_slot * 2 * D * sizeof(float));
+        free(one.kind);
+        free(one.rows);
+        free(three.kind);
+        free(three.rows);
+        bench_close(&b);
+    }
 }
 
 static double row_bytes(uint8_t kind)
@@ -497,6 +538,7 @@ int main(void)
         cmocka_unit_test(test_caps_bind),     cmocka_unit_test(test_steps_down),
         cmocka_unit_test(test_which_recipes), cmocka_unit_test(test_forecast),
         cmocka_unit_test(test_failures),      cmocka_unit_test(test_account_in_between),
+        cmocka_unit_test(test_workers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
