@@ -221,7 +221,7 @@ static fovea_status load_object(const fovea_alloc *alloc, const char *dir, const
     *out = NULL;
     json_t *root = NULL;
     fovea_status status = fvi_json_load(alloc, dir, file, &root, err);
-    if (status == FOVEA_ERR_NOT_FOUND) {
+    if (fvi_is_absent(status, err)) {
         return FOVEA_OK;
     }
     FVI_TRY(status);

@@ -162,8 +162,9 @@ static fovea_status open_step(step *self, const char *dir)
     }
     const fvi_kv_geom *geom = &self->model->geom;
     size_t granule = fvi_kv_geom_granule(geom);
-    size_t each =
-        fvi_kv_forecast_bytes(NULL, geom, granule, 1, options->depth, options->rounds + 1);
+    /* what is generated, in tails and once more while they are merged, as if it were prompt too */
+    uint32_t n_token = options->depth + 2 * (options->rounds + 1 + FVI_KV_TAIL);
+    size_t each = fvi_kv_forecast_bytes(NULL, geom, granule, 1, n_token, options->rounds + 1);
     FVI_TRY(fvi_kv_pool_new(&fvi_alloc_default, n_kind * N_SEQ * each, granule, &self->pool));
     self->hidden = bench_floats((size_t)N_SEQ * s->hidden);
     self->logits = bench_floats((size_t)FVI_HEAD_ROWS * s->vocab);

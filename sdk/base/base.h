@@ -21,6 +21,15 @@
 fovea_status fvi_fail(fovea_error *err, fovea_status code, const char *fmt, ...) FVI_PRINTF(3, 4);
 #define FVI_FAIL(err, code, ...) fvi_fail((err), (code), __VA_ARGS__)
 
+/* Whether something is not there that need not be: then that is no error, and *err tells of none. */
+static inline bool fvi_is_absent(fovea_status status, fovea_error *err)
+{
+    if (status == FOVEA_ERR_NOT_FOUND && err != NULL) {
+        *err = (fovea_error){.code = FOVEA_OK};
+    }
+    return status == FOVEA_ERR_NOT_FOUND;
+}
+
 /* Returns from the calling function when `expr` is an error. The only control-flow macro. */
 #define FVI_TRY(expr)                  \
     do {                               \

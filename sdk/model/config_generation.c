@@ -53,7 +53,7 @@ fovea_status fvi_generation_config_read(const fovea_alloc *alloc, const char *di
     fvi_generation_config config = {.bos = -1, .pad = -1};
     json_t *file = NULL;
     fovea_status status = fvi_json_load(alloc, dir, "generation_config.json", &file, err);
-    if (status == FOVEA_ERR_NOT_FOUND) {
+    if (fvi_is_absent(status, err)) {
         status = FOVEA_OK;
     } else if (status >= 0) {
         status = read_from(file, &config, err);

@@ -55,7 +55,7 @@ static fovea_status look_in_jinja(fvi_template *self, const char *dir, fovea_err
         status = take_text(self, file, text, n_bytes, err);
     }
     fvi_free(self->alloc, text);
-    return status == FOVEA_ERR_NOT_FOUND ? FOVEA_OK : status;
+    return fvi_is_absent(status, err) ? FOVEA_OK : status;
 }
 
 /* The value of "chat_template": a text, or a list of {name, template}. */
@@ -76,7 +76,7 @@ static fovea_status look_in_json(fvi_template *self, const char *dir, const char
 {
     json_t *root = NULL;
     fovea_status status = fvi_json_load(self->alloc, dir, file, &root, err);
-    if (status == FOVEA_ERR_NOT_FOUND) {
+    if (fvi_is_absent(status, err)) {
         return FOVEA_OK;
     }
     const char *text = pick_text(json_object_get(root, "chat_template"));

@@ -390,7 +390,7 @@ fovea_status fvi_weights_open(const fovea_alloc *alloc, const char *dir, fvi_wei
         goto done;
     }
     status = add_file(self, dir, SINGLE_FILE, err);
-    if (status == FOVEA_ERR_NOT_FOUND) {
+    if (fvi_is_absent(status, err)) {
         status = fvi_json_load(alloc, dir, INDEX_FILE, &index, err);
         if (status == FOVEA_ERR_NOT_FOUND) {
             status = FVI_FAIL(err, FOVEA_ERR_NOT_FOUND,

@@ -292,6 +292,7 @@ static void test_generation(void **state)
             scratch_text(&s, "generation_config.json", good[i].file);
         }
         assert_ok(fvi_generation_config_read(alloc, s.dir, root, &c, &error), &error);
+        assert_int_equal(error.code, FOVEA_OK); /* a file that need not be there leaves no error */
         assert_int_equal(c.n_eos, good[i].n_eos);
         assert_int_equal(c.eos[0], good[i].eos0);
         assert_int_equal(c.bos, good[i].bos);

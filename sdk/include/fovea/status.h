@@ -4,7 +4,7 @@
  * no errors (an ended stream, a wait that timed out), negative values are errors. A function that
  * fails leaves its outputs untouched (pointers: NULL) and its objects as they were.
  * Where a text helps, the last argument is a `fovea_error *` (may be NULL), filled by value, so it can
- * cross threads and outlive the object it speaks of.
+ * cross threads and outlive the object it speaks of. Success leaves no error in one that held none.
  *
  * Threads: any. */
 #ifndef FOVEA_STATUS_H
