@@ -196,26 +196,49 @@ static void turn_rows(const section *s, const uint8_t *run, uint32_t first, uint
     }
 }
 
-/* The byte of a token's code of a component, and where in it the code begins. */
-static size_t code_at(const section *s, uint32_t nth, uint32_t token, uint32_t *shift)
+/* Where the codes of a component lie, and what they stand for. */
+typedef struct component {
+    size_t codes; /* of the first block */
+    uint32_t slot, n_bit, mask;
+    fvi_affine fit;
+} component;
+
+static component component_of(const section *s, const uint8_t *run, uint32_t nth)
 {
     const uint32_t *n = s->side.n;
-    uint32_t n_bit = fvi_pca_bits(&s->side, nth), eight = FVI_MIN(nth, n[0]);
-    uint32_t four = FVI_MIN(nth - eight, n[1]), two = nth - eight - four;
-    size_t words = (size_t)token / FVI_PCA_BLOCK * s->side.n_word + eight * 4 + four * 2 + two;
-    uint32_t bit = token % FVI_PCA_BLOCK * n_bit;
+    uint32_t eight = FVI_MIN(nth, n[0]), four = FVI_MIN(nth - eight, n[1]);
+    component c = {.slot = s->side.first + nth, .n_bit = fvi_pca_bits(&s->side, nth)};
+    c.codes = s->side.codes + ((size_t)eight * 4 + four * 2 + (nth - eight - four)) * 4;
+    c.mask = (1u << c.n_bit) - 1;
+    c.fit = fvi_affine_load(run + s->at.scales + (size_t)c.slot * 6 + 2);
+    return c;
+}
+
+/* The byte of a token's code of a component, and where in it the code begins. */
+static size_t code_at(const section *s, const component *c, uint32_t token, uint32_t *shift)
+{
+    uint32_t bit = token % FVI_PCA_BLOCK * c->n_bit;
     *shift = bit % 8;
-    return s->side.codes + words * 4 + bit / 8;
+    return c->codes + (size_t)(token / FVI_PCA_BLOCK) * s->side.n_word * 4 + bit / 8;
+}
+
+static void store_codes(const section *s, const component *c, uint8_t *run, uint32_t token,
+                        uint32_t n, const uint8_t *codes)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t shift;
+        uint8_t *byte = run + code_at(s, c, token + i, &shift);
+        *byte = (uint8_t)((*byte & ~(c->mask << shift)) | (uint32_t)codes[i] << shift);
+    }
 }
 
 /* Rows less what their codes of a component stand for. */
-static void take_away(float *restrict rows, const float *restrict axis, uint32_t d,
-                      const float along[restrict FVI_ABREAST])
+static void take_away(float *rows, const float *axis, uint32_t d, const float *along)
 {
-    for (uint32_t c = 0; c < d; c++, rows += FVI_ABREAST) {
-        for (uint32_t r = 0; r < FVI_ABREAST; r++) {
-            rows[r] -= axis[c] * along[r];
-        }
+    fvi_abreast *columns = (fvi_abreast *)rows;
+    const fvi_abreast by = *(const fvi_abreast *)along;
+    for (uint32_t c = 0; c < d; c++) {
+        columns[c] -= axis[c] * by;
     }
 }
 
@@ -230,28 +253,28 @@ static void encode_section(const section *s, uint8_t *run, uint32_t first, uint3
     for (uint32_t at = 0; at < n; at += FVI_ABREAST) {
         uint32_t n_row = FVI_MIN(n - at, (uint32_t)FVI_ABREAST);
         const float *from = x + at * stride;
-        for (uint32_t i = 0; s->base > 0.0f && i < n_row * s->d; i++) {
-            turned[i] = fvi_affine_clip(from[i / s->d * stride + i % s->d]);
-        }
         if (s->base > 0.0f) {
+            for (uint32_t r = 0; r < n_row; r++) {
+                for (uint32_t c = 0; c < s->d; c++) {
+                    turned[r * s->d + c] = fvi_affine_clip(from[r * stride + c]);
+                }
+            }
             turn_rows(s, run, first + at, n_row, true, turned, s->d);
             fvi_rows_abreast(rows, s->d, n_row, turned, s->d, mean);
         } else {
             fvi_rows_abreast(rows, s->d, n_row, from, stride, mean);
         }
         for (uint32_t nth = 0; nth < s->side.n_all; nth++) {
-            uint32_t slot = s->side.first + nth, shift;
-            uint32_t mask = (1u << fvi_pca_bits(&s->side, nth)) - 1;
-            fvi_affine fit = fvi_affine_load(run + s->at.scales + (size_t)slot * 6 + 2);
-            float inverse = fit.scale > 0.0f ? 1.0f / fit.scale : 0.0f, along[FVI_ABREAST];
-            fvi_pca_direction(s->shape, &s->at, run, slot, s->d, axis);
+            component own = component_of(s, run, nth);
+            float inverse = own.fit.scale > 0.0f ? 1.0f / own.fit.scale : 0.0f, along[FVI_ABREAST];
+            uint8_t codes[FVI_ABREAST]; /* those of rows that are missing are nothing */
+            fvi_pca_direction(s->shape, &s->at, run, own.slot, s->d, axis);
             fvi_along(axis, rows, s->d, along);
-            for (uint32_t r = 0; r < n_row; r++) {
-                uint8_t *byte = run + code_at(s, nth, first + at + r, &shift);
-                uint32_t code = fvi_affine_code(along[r], fit.min, inverse, (float)mask);
-                *byte = (uint8_t)((*byte & ~(mask << shift)) | code << shift);
-                along[r] = (float)code * fit.scale + fit.min;
+            for (uint32_t r = 0; r < FVI_ABREAST; r++) {
+                codes[r] = fvi_affine_code(along[r], own.fit.min, inverse, (float)own.mask);
+                along[r] = (float)codes[r] * own.fit.scale + own.fit.min;
             }
+            store_codes(s, &own, run, first + at, n_row, codes);
             take_away(rows, axis, s->d, along);
         }
     }
@@ -262,22 +285,22 @@ static void add_components(const section *s, const uint8_t *run, uint32_t nth, u
                            uint32_t n, float *x, size_t stride)
 {
     float axis[AXES][FVI_FIT_WIDEST];
-    fvi_affine fit[AXES];
+    component own[AXES];
     uint32_t n_axis = FVI_MIN(s->side.n_all - nth, (uint32_t)AXES);
     for (uint32_t i = n_axis; i < AXES; i++) {
         memset(axis[i], 0, s->d * sizeof(float));
     }
     for (uint32_t i = 0; i < n_axis; i++) {
-        uint32_t slot = s->side.first + nth + i;
-        fit[i] = fvi_affine_load(run + s->at.scales + (size_t)slot * 6 + 2);
-        fvi_pca_direction(s->shape, &s->at, run, slot, s->d, axis[i]);
+        own[i] = component_of(s, run, nth + i);
+        fvi_pca_direction(s->shape, &s->at, run, own[i].slot, s->d, axis[i]);
     }
     for (uint32_t r = 0; r < n; r++) {
         float along[AXES] = {0}, *restrict row = x + r * stride;
         for (uint32_t i = 0; i < n_axis; i++) {
-            uint32_t shift, mask = (1u << fvi_pca_bits(&s->side, nth + i)) - 1;
-            size_t byte = code_at(s, nth + i, first + r, &shift);
-            along[i] = (float)(run[byte] >> shift & mask) * fit[i].scale + fit[i].min;
+            uint32_t shift;
+            size_t byte = code_at(s, &own[i], first + r, &shift);
+            uint32_t code = run[byte] >> shift & own[i].mask;
+            along[i] = (float)code * own[i].fit.scale + own[i].fit.min;
         }
         for (uint32_t c = 0; c < s->d; c++) {
             row[c] += along[0] * axis[0][c] + along[1] * axis[1][c] + along[2] * axis[2][c] +

@@ -65,24 +65,24 @@ void fvi_run_store(const fvi_codec *codec, uint8_t *run, uint32_t capacity, uint
 /* Up to FVI_ABREAST rows less `from`, clipped to f16, as columns; missing ones are zero. */
 void fvi_rows_abreast(float *rows, uint32_t d, uint32_t n, const float *x, size_t stride,
                       const float *from);
+/* One channel of them. */
+typedef float fvi_abreast __attribute__((vector_size(FVI_ABREAST * sizeof(float)), aligned(4),
+                                      may_alias));
 /* Their products with a direction. rows: [d][FVI_ABREAST] */
-static inline void fvi_along(const float *restrict direction, const float *restrict rows,
-                             uint32_t d, float out[restrict FVI_ABREAST])
+static inline void fvi_along(const float *direction, const float *rows, uint32_t d,
+                             float out[FVI_ABREAST])
 {
+    const fvi_abreast *at = (const fvi_abreast *)rows;
+    fvi_abreast sum = {0};
     uint32_t c = 0;
-    memset(out, 0, FVI_ABREAST * sizeof *out);
-    for (; c + 4 <= d; c += 4, rows += (size_t)4 * FVI_ABREAST) {
-        for (uint32_t i = 0; i < FVI_ABREAST; i++) {
-            out[i] += direction[c] * rows[i] + direction[c + 1] * rows[FVI_ABREAST + i] +
-                      direction[c + 2] * rows[2 * FVI_ABREAST + i] +
-                      direction[c + 3] * rows[3 * FVI_ABREAST + i];
-        }
+    for (; c + 4 <= d; c += 4) {
+        sum += direction[c] * at[c] + direction[c + 1] * at[c + 1] + direction[c + 2] * at[c + 2] +
+               direction[c + 3] * at[c + 3];
     }
-    for (; c < d; c++, rows += FVI_ABREAST) {
-        for (uint32_t i = 0; i < FVI_ABREAST; i++) {
-            out[i] += direction[c] * rows[i];
-        }
+    for (; c < d; c++) {
+        sum += direction[c] * at[c];
     }
+    *(fvi_abreast *)out = sum;
 }
 
 #endif

@@ -52,7 +52,7 @@ function(fovea_test module name)
   target_link_libraries(${name} PRIVATE fovea_flags ${ARG_LIBRARIES} fovea_all cmocka)
   target_compile_definitions(${name} PRIVATE FOVEA_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   add_test(NAME ${module}.${name} COMMAND ${name})
-  set(timeout 300)
+  set(timeout 600) # the longest takes 75 s alone on two cores, twice that where a neighbour is busy
   if(FOVEA_SANITIZE) # slow; its commas would break a generator expression
     set(timeout 1500)
   endif()

@@ -69,38 +69,42 @@ static float largest_of(const float *q, uint32_t dk)
     return fvi_max1(largest);
 }
 
-void fvi_coded_query_words(const float *q, uint32_t dk, int32_t *high, int32_t *low, float *unit,
-                           float *sum)
+/* 16 numbers in units become bytes; returns them as whole numbers. */
+FVI_INLINE __m512i round8(__m512 x, __m512 inverse, int32_t *quads)
 {
-    *unit = largest_of(q, dk) / SIGNED_WORD;
+    __m512i fixed = _mm512_cvtps_epi32(_mm512_mul_ps(x, inverse));
+    _mm_storeu_si128((void *)quads, _mm512_cvtepi32_epi8(fixed));
+    return fixed;
+}
+
+/* A query in fixed point: of two bytes, or of the high one alone. */
+FVI_INLINE void round_query(const float *q, uint32_t dk, const bool words, int32_t *high,
+                            int32_t *low, float *unit, float *sum)
+{
+    *unit = largest_of(q, dk) / (words ? SIGNED_WORD : SIGNED_BYTE);
     __m512 inverse = _mm512_set1_ps(inverse_of(*unit));
     for (uint32_t g = 0; g < fvi_groups(dk); g++) {
         uint32_t end = FVI_MIN(dk, (g + 1) * FVI_GROUP);
         __m512i total = _mm512_setzero_si512();
         for (uint32_t c = g * FVI_GROUP; c < end; c += 16) {
             __m512 x = _mm512_maskz_loadu_ps(fvi_mask16(end - c), q + c);
-            total = _mm512_add_epi32(total, split16(x, inverse, high + c / 4, low + c / 4));
+            total = _mm512_add_epi32(total, words ? split16(x, inverse, high + c / 4, low + c / 4)
+                                                  : round8(x, inverse, high + c / 4));
         }
         /* of the rounded numbers: then the rounding errors meet keys, not keys less their minimum */
         sum[g] = (float)_mm512_reduce_add_epi32(total) * *unit;
     }
 }
 
+void fvi_coded_query_words(const float *q, uint32_t dk, int32_t *high, int32_t *low, float *unit,
+                           float *sum)
+{
+    round_query(q, dk, true, high, low, unit, sum);
+}
+
 void fvi_coded_query_bytes(const float *q, uint32_t dk, int32_t *quads, float *unit, float *sum)
 {
-    *unit = largest_of(q, dk) / SIGNED_BYTE;
-    __m512 inverse = _mm512_set1_ps(inverse_of(*unit));
-    for (uint32_t g = 0; g < fvi_groups(dk); g++) {
-        uint32_t end = FVI_MIN(dk, (g + 1) * FVI_GROUP);
-        __m512i total = _mm512_setzero_si512();
-        for (uint32_t c = g * FVI_GROUP; c < end; c += 16) {
-            __m512 x = _mm512_maskz_loadu_ps(fvi_mask16(end - c), q + c);
-            __m512i fixed = _mm512_cvtps_epi32(_mm512_mul_ps(x, inverse));
-            _mm_storeu_si128((void *)(quads + c / 4), _mm512_cvtepi32_epi8(fixed));
-            total = _mm512_add_epi32(total, fixed);
-        }
-        sum[g] = (float)_mm512_reduce_add_epi32(total) * *unit; /* of the rounded ones, as above */
-    }
+    round_query(q, dk, false, quads, NULL, unit, sum);
 }
 
 /* In each 128-bit lane four rows of four numbers become columns. */
