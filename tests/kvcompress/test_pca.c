@@ -376,7 +376,8 @@ static uint32_t read_kind(const bench *b, fovea_kind kind)
     return 0;
 }
 
-/* A plan knows by which positions the keys of its tokens were turned, whatever it leaves out. */
+/* A plan knows by which positions the keys of its tokens were turned, whatever it leaves out and however many
+ * portions they are written in. */
 static void test_turned_plan(void **state)
 {
     (void)state;
@@ -392,7 +393,7 @@ static void test_turned_plan(void **state)
         b.g.geom.rope_base = known != 0 ? BASE : 0;
         bench_pool(&b);
         test_prompt_add(&b.prompt, FOVEA_MODALITY_TEXT, 9);
-        test_prompt_add(&b.prompt, FOVEA_MODALITY_VISION, 256);
+        test_prompt_add(&b.prompt, FOVEA_MODALITY_VISION, 580); /* two parts */
         test_prompt_add(&b.prompt, FOVEA_MODALITY_TEXT, 4);
         observe(&b);
         uint32_t n = b.prompt.n_token;
@@ -401,7 +402,7 @@ static void test_turned_plan(void **state)
         rows_of_rank(&r, v, n, 4, 1, 1);
         turn(k, n, at);
         prefill_rows(&b);
-        fvi_kv_plan *plan = plan_of(&b, "random:vision=pca-16,text.keep=1,vision.keep=0.8");
+        fvi_kv_plan *plan = plan_of(&b, "random:vision=pca-16,text.keep=1,vision.keep=0.95");
         assert_int_equal(fvi_kv_plan_apply(b.seq, plan), FOVEA_OK);
         uint32_t n_read = read_kind(&b, FOVEA_KIND_PCA_16), n_kept = 0;
         for (uint32_t t = 0; t < n; t++) {
