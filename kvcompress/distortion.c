@@ -288,8 +288,8 @@ static void half_part(void *arg, uint32_t nth, uint32_t worker)
 {
     const measuring *self = arg;
     const measured_list *list = &self->lists[nth % self->n_list];
-    (nth < self->n_list ? measure_fitted : measure_plain)(self, &list->rows,
-                                                          &self->samples[worker], list->out);
+    (nth < self->n_list ? measure_fitted : measure_plain)(self, &list->rows, &self->samples[worker],
+                                                          list->out);
 }
 
 /* The lists of a layer that lies as it was written are to be measured too. */

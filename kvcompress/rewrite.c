@@ -7,9 +7,9 @@
 
 #include "kvcompress/row_fit.h"
 
-#define GROUP FVI_CODEC_ROWS /* rows encoded at a time, at most */
-#define ROWS  FVI_FIT_ROWS   /* rows decoded at a time, at most */
-#define FEWEST 128           /* rows of a portion, but for what a run ends with */
+#define GROUP  FVI_CODEC_ROWS /* rows encoded at a time, at most */
+#define ROWS   FVI_FIT_ROWS   /* rows decoded at a time, at most */
+#define FEWEST 128            /* rows of a portion, but for what a run ends with */
 
 /* One list of a layer, and the kind that is being written. */
 typedef struct rewrite {
@@ -207,7 +207,8 @@ static fvi_kv_cursor open_runs(const fvi_kv_pool *pool, const fvi_kv_side *side,
 {
     for (uint32_t nth = 0; nth < fvi_kv_block_n_run(side->block); nth++) {
         fvi_kv_shape shape = fvi_kv_block_shape(side->geom, side->block, side->layer, nth);
-        fvi_kv_rows own = fvi_kv_rows_of(pool, at, shape, fvi_kv_block_rows(side->block, list, nth));
+        fvi_kv_rows own =
+            fvi_kv_rows_of(pool, at, shape, fvi_kv_block_rows(side->block, list, nth));
         if (rows != NULL) {
             rows[nth] = own;
         }
@@ -252,9 +253,9 @@ typedef struct layer_job {
     uint32_t first_from, first_to; /* lists */
     const uint8_t *kind;           /* [n_head, n_token] */
     uint32_t n_head, n_token, n_portion;
-    portion *portions;            /* [n_portion] list by list */
-    fvi_kv_cursor *at;            /* [n_head] where the lists begin in `from` */
-    uint8_t *own;                 /* [n_worker, own_bytes] rows, tokens and fit */
+    portion *portions; /* [n_portion] list by list */
+    fvi_kv_cursor *at; /* [n_head] where the lists begin in `from` */
+    uint8_t *own;      /* [n_worker, own_bytes] rows, tokens and fit */
     size_t own_bytes;
     uint8_t *held;                /* [n_head, n_token] */
     const fvi_merge_work *merged; /* of the list that is being written, or NULL */
@@ -262,7 +263,8 @@ typedef struct layer_job {
 
 static size_t own_bytes_of(const fvi_kv_layer_geom *g)
 {
-    size_t n = (ROWS * ((size_t)g->dk + g->dv + 1)) * sizeof(float) + fvi_row_fit_bytes(g->dk, g->dv);
+    size_t n =
+        (ROWS * ((size_t)g->dk + g->dv + 1)) * sizeof(float) + fvi_row_fit_bytes(g->dk, g->dv);
     return fvi_round_up(n, 64); /* workers do not share lines */
 }
 
