@@ -162,8 +162,8 @@ static uint32_t skip_rows(rewrite *self, uint8_t kind, uint32_t n)
     return at;
 }
 
-/* Reads the next rows of `kind` that are encoded together or fitted together, n_group at least, and fits them. Returns
- * how many there are, 0: too few. */
+/* Reads the next rows of `kind`: those that have a fit in common, which is made, else n_group. Returns how many there are,
+ * 0: too few. */
 static uint32_t take_rows(rewrite *self, uint8_t kind, uint32_t *at, uint32_t n_group)
 {
     const fvi_kv_shape *to = &self->to.shape;
